@@ -1,0 +1,167 @@
+"""Opening PostgreSQL connections, and the one place where psycopg's errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from headrace.errors import Bug, Conflict, Denied, HeadraceError, Invalid, NotFound, Precondition, Unavailable
+
+Connection = psycopg.Connection[TupleRow]
+
+# Text of values must not depend on who reads them: both sides speak under the same settings.
+FIXED = {
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "3",
+    "xmloption": "content",
+    "standard_conforming_strings": "on",
+    "lc_monetary": "C",
+    "search_path": "pg_catalog",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Where a database is and who we are there. tls: ``disable|prefer|require|verify-full``."""
+
+    host: str
+    database: str
+    user: str
+    password: str = field(default="", repr=False)
+    port: int = 5432
+    tls: Literal["disable", "prefer", "require", "verify-full"] = "prefer"
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+def connect(login: Login, *, name: str = "headrace", autocommit: bool = True, **options: str) -> Connection:
+    """A connection with fixed text settings, TCP keepalives and a connect time-out of 10 s.
+
+    options: further server settings for the session. Raises Unavailable, Denied, NotFound or Precondition.
+    """
+    settings = {**FIXED, **options}
+    with translated(login):
+        return psycopg.connect(
+            host=login.host,
+            port=login.port,
+            dbname=login.database,
+            user=login.user,
+            password=login.password or None,
+            sslmode=login.tls,
+            sslrootcert=login.ca,
+            sslcert=login.cert,
+            sslkey=login.key,
+            application_name=name,
+            connect_timeout=10,
+            keepalives_idle=30,
+            keepalives_interval=10,
+            keepalives_count=3,
+            tcp_user_timeout=60000,
+            options=" ".join(f"-c {k}={_escaped(v)}" for k, v in settings.items()),
+            autocommit=autocommit,
+            client_encoding="UTF8",
+        )
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
+
+
+@contextmanager
+def translated(login: Login | None = None) -> Iterator[None]:
+    """Turn psycopg's errors into Headrace's; nothing of psycopg leaves the engine."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, login) from error
+
+
+# SQLSTATE, or its class of two characters -> (error, code, guidance)
+_BY_STATE: dict[str, tuple[type[HeadraceError], str, str]] = {
+    "28P01": (Denied, "wrong_password", "Check user and password of the connection."),
+    "28000": (Denied, "login_refused", "Check the user, and the server's pg_hba.conf for this client."),
+    "3D000": (NotFound, "no_such_database", "Check the database name of the connection."),
+    "42501": (Denied, "missing_right", "Grant the right; `headrace check` prints the SQL."),
+    "42P01": (
+        NotFound,
+        "no_such_table",
+        "The table is gone or was renamed; compare with `headrace discover`.",
+    ),
+    "42703": (Precondition, "no_such_column", "The table changed; resync it."),
+    "42710": (Conflict, "exists_already", "Another object has that name."),
+    "42P07": (Conflict, "exists_already", "Another object has that name."),
+    "53100": (Unavailable, "disk_full", "Free space on the server; Headrace goes on by itself."),
+    "53300": (Unavailable, "too_many_connections", "Raise max_connections, or wait."),
+    "53400": (Precondition, "limit_reached", "Raise the server's limit named in the message."),
+    "55006": (Conflict, "in_use", "Something else uses it; wait or stop the other user."),
+    "57014": (Unavailable, "canceled", "The statement was cancelled or timed out; it is tried again."),
+    "0A": (Precondition, "not_supported", "The server does not support what is needed."),
+    "08": (Unavailable, "connection_lost", "Check that the server runs and can be reached."),
+    "22": (Invalid, "bad_value", "The target refused a value."),
+    "23": (Precondition, "constraint", "The target refused a row because of a constraint."),
+    "40": (Unavailable, "serialization", "A conflict with another transaction; it is tried again."),
+    "53": (Unavailable, "out_of_resources", "The server lacks resources; it is tried again."),
+    "55": (Conflict, "in_use", "Something else holds it; it is tried again."),
+    "57": (Unavailable, "server_stopping", "The server is stopping or starting; it is tried again."),
+    "58": (Unavailable, "server_io", "The server cannot read or write its files; see its log."),
+    "XX": (Unavailable, "server_error", "The server reports an internal error; see its log."),
+}
+
+
+def translate(error: psycopg.Error, login: Login | None = None) -> HeadraceError:
+    """The Headrace error for one of psycopg's."""
+    where = f"{login.host}:{login.port}/{login.database}" if login else ""
+    state = error.sqlstate or ""
+    message = (error.diag.message_primary or str(error)).strip()
+    context: dict[str, Any] = {"sqlstate": state, "server": where}
+    for name in ("table_name", "column_name", "constraint_name", "message_detail"):
+        if value := getattr(error.diag, name, None):
+            context[name] = value
+    known = _BY_STATE.get(state) or _BY_STATE.get(state[:2])
+    if known:
+        kind, code, guidance = known
+        return kind(code, f"{where}: {message}" if where else message, guidance, context)
+    if not state and isinstance(error, psycopg.OperationalError):
+        return _not_connected(str(error).strip(), where, context)
+    return Bug("database_error", f"{where}: {message}" if where else message, "See the context.", context)
+
+
+def _not_connected(text: str, where: str, context: dict[str, Any]) -> HeadraceError:
+    low = text.lower()
+    last = text.splitlines()[-1] if text else "connection failed"
+    if "password authentication failed" in low or "no password supplied" in low:
+        return Denied(
+            "wrong_password", f"{where}: {last}", "Check user and password of the connection.", context
+        )
+    if "no pg_hba.conf entry" in low or ("role" in low and "does not exist" in low):
+        return Denied("login_refused", f"{where}: {last}", "Check the user and pg_hba.conf.", context)
+    if "database" in low and "does not exist" in low:
+        return NotFound("no_such_database", f"{where}: {last}", "Check the database name.", context)
+    if "ssl" in low or "certificate" in low:
+        return Precondition(
+            "tls", f"{where}: {last}", "Set `tls` of the connection to what the server offers.", context
+        )
+    if "could not translate host name" in low or "failed to resolve host" in low or "name or service" in low:
+        return Unavailable(
+            "unknown_host", f"{where}: {last}", "Check the host name of the connection.", context
+        )
+    if "refused" in low:
+        return Unavailable(
+            "refused", f"{where}: {last}", "Check host, port and that the server runs.", context
+        )
+    if "too many" in low:
+        return Unavailable(
+            "too_many_connections", f"{where}: {last}", "Raise max_connections, or wait.", context
+        )
+    return Unavailable(
+        "connection_lost", f"{where}: {last}", "Check that the server can be reached.", context
+    )

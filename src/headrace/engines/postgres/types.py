@@ -1,0 +1,38 @@
+"""The type contract: which columns travel losslessly in Debezium's events, and which are re-read by key.
+
+The lists are what real rows through Debezium PostgreSQL 3.7 showed. A type is re-read unless proven
+lossless, in its value *and* in the recognition of an unchanged TOAST value.
+"""
+
+from __future__ import annotations
+
+from headrace.engines.model import Carriage
+
+# typname of built-in base types whose event form is lossless.
+LOSSLESS = frozenset(
+    """bool int2 int4 int8 float4 float8 numeric money oid
+    text varchar bpchar name uuid
+    date timestamp timestamptz time interval
+    bytea json jsonb inet cidr macaddr macaddr8 bit
+    int4range int8range numrange tsrange tstzrange daterange""".split()
+)
+
+# Types of well-known extensions whose event form is lossless (the schema varies).
+LOSSLESS_EXTENSION = frozenset({"citext", "ltree"})
+
+# Types that may not be a key: equality differs from text equality, or they have no order.
+NOT_KEY = frozenset({"json", "xml", "point", "money", "float4", "float8"})
+
+
+def carriage(base: str, category: str) -> Carriage:
+    """How a column travels. base: typname below domains; category: typtype + typcategory (``bN``, ``eE``)."""
+    if category.startswith("e"):
+        return "event"
+    if base in LOSSLESS or base in LOSSLESS_EXTENSION:
+        return "event"
+    return "reread"
+
+
+def may_be_key(base: str, category: str) -> bool:
+    """Whether a column of this type can be part of Headrace's key."""
+    return carriage(base, category) == "event" and base not in NOT_KEY

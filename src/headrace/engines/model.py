@@ -6,29 +6,46 @@ Pure data; no driver, no SQL.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+from headrace.spec.names import TableName
+
+__all__ = [
+    "MISSING",
+    "Carriage",
+    "Column",
+    "Constraint",
+    "Cut",
+    "Index",
+    "Key",
+    "KeyedBatch",
+    "KeylessBatch",
+    "Leaf",
+    "Mapped",
+    "Progress",
+    "Route",
+    "Row",
+    "Table",
+    "TableName",
+]
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "MISSING"
+
+
+# Stands for a value that an event does not carry.
+MISSING: Final = _Missing()
+
+Row = tuple[Any, ...]
+Key = tuple[Any, ...]
 
 # How a column's value travels in the stream:
 # ``event``  - taken from the change event (its event form is lossless);
 # ``reread`` - fetched from the source by key, as text, when the event is applied;
 # ``refused`` - can be carried neither way: preflight refuses the table.
 Carriage = Literal["event", "reread", "refused"]
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class TableName:
-    """Schema and table, as stored (no quoting)."""
-
-    schema: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{_part(self.schema)}.{_part(self.name)}"
-
-
-def _part(name: str) -> str:
-    plain = name and "." not in name and '"' not in name
-    return name if plain else '"' + name.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,3 +228,25 @@ class Progress:
     cut: Cut | None = None
     state: str = "loading"
     held: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class KeyedBatch:
+    """The folded batch of a keyed table.
+
+    rows: complete rows. partial: rows with MISSING values and the key their row has in the target now.
+    gone: keys that no longer exist. moved: some partial row comes from another key.
+    """
+
+    rows: list[Row] = field(default_factory=list)
+    partial: list[tuple[Row, Key]] = field(default_factory=list)
+    gone: list[Key] = field(default_factory=list)
+    moved: bool = False
+
+
+@dataclass(slots=True)
+class KeylessBatch:
+    """The folded batch of a keyless table: rows to add and rows to remove, each with its count."""
+
+    added: list[tuple[Row, int]] = field(default_factory=list)
+    removed: list[tuple[Row, int]] = field(default_factory=list)

@@ -12,7 +12,7 @@ from headrace.engines.model import Carriage
 LOSSLESS = frozenset(
     """bool int2 int4 int8 float4 float8 numeric money oid
     text varchar bpchar name uuid
-    date timestamp timestamptz time interval
+    date timestamp timestamptz interval
     bytea json jsonb inet cidr macaddr macaddr8 bit
     int4range int8range numrange tsrange tstzrange daterange""".split()
 )

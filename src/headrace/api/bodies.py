@@ -1,0 +1,84 @@
+"""The bodies of requests, where they are more than a model of the spec."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, StrictBool, model_validator
+
+from headrace.errors import Invalid
+from headrace.spec.models import ConnectionSpec, Model, Name, PipelineSpec, SpecFile
+from headrace.spec.secrets import references as unresolved
+
+
+class ConnectionBody(ConnectionSpec):
+    """A connection. references: field -> ``${env:X}``, for display; the values themselves come resolved."""
+
+    references: dict[str, str] = Field(default_factory=dict)
+
+    def spec(self) -> ConnectionSpec:
+        """The connection alone; Invalid ``unresolved_secret`` when a field still is a reference."""
+        own = {name: getattr(self, name) for name in ConnectionSpec.model_fields}
+        return resolved(ConnectionSpec.model_construct(**own))
+
+
+class NewConnection(ConnectionBody):
+    """A connection to create."""
+
+    name: Name
+
+
+class PipelineBody(PipelineSpec):
+    """A pipeline. ``source`` and ``target``: name or id of a stored connection. start: at once."""
+
+    start: StrictBool = False
+
+    def spec(self) -> PipelineSpec:
+        """The pipeline's spec alone."""
+        own = {name: getattr(self, name) for name in PipelineSpec.model_fields}
+        return PipelineSpec.model_construct(**own)
+
+
+class NewPipeline(PipelineBody):
+    """A pipeline to create; ``source`` and ``target`` may be whole connections, stored as NAME-source/-target."""
+
+    name: Name
+    inline: dict[Name, ConnectionSpec] = Field(default_factory=dict, exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inline(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("name"), str):
+            return data
+        given = {side: data[side] for side in ("source", "target") if isinstance(data.get(side), dict)}
+        names = {side: f"{data['name']}-{side}" for side in given}
+        return {**data, **names, "inline": {names[side]: given[side] for side in given}} if given else data
+
+
+class SpecBody(SpecFile):
+    """A whole spec, secrets resolved. references: connection -> field -> ``${env:X}``, for display."""
+
+    references: dict[Name, dict[str, str]] = Field(default_factory=dict)
+    start: StrictBool = True
+
+
+class VerifyBody(Model):
+    """What to verify: one table or all; repair what differs."""
+
+    table: str | None = None
+    repair: StrictBool = False
+
+
+def resolved(connection: ConnectionSpec) -> ConnectionSpec:
+    """The same; Invalid ``unresolved_secret`` where a field is a reference.
+
+    References are resolved where the user is: a server that did it would read its own files for strangers.
+    """
+    if left := unresolved(connection):
+        raise Invalid(
+            "unresolved_secret",
+            f"{', '.join(left)}: references are resolved by the command line, not by the server",
+            "Send the values; the reference may stand in `references`, for display.",
+            {"fields": sorted(left)},
+        )
+    return connection

@@ -1,0 +1,130 @@
+"""Pipelines: their specs, their life, what is going on in them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Body, Query
+from fastapi.responses import JSONResponse
+
+from headrace.api.bodies import NewPipeline, PipelineBody, VerifyBody, resolved
+from headrace.api.scope import JSON, Limit, Offset, Use, page
+from headrace.errors import Conflict, NotFound
+
+router = APIRouter(tags=["pipelines"])
+
+
+@router.get("/pipelines")
+def listed(use: Use, status: str | None = None, limit: Limit = 100, offset: Offset = 0) -> JSON:
+    """All pipelines; ``status`` filters by status or phase."""
+    return page(use.pipelines(status), limit, offset)
+
+
+@router.post("/pipelines", status_code=201)
+def create(use: Use, body: NewPipeline) -> JSON:
+    """Create a pipeline from stored connections or inline ones, and start it when told to."""
+    try:
+        use.pipeline(body.name)
+    except NotFound:
+        inline = {name: resolved(connection) for name, connection in body.inline.items()}
+        return use.put_pipeline(body.name, body.spec(), body.start, inline)
+    raise Conflict("exists_already", f"There is a pipeline {body.name} already", "Change it with PUT.")
+
+
+@router.get("/pipelines/{id}")
+def get(use: Use, id: str) -> JSON:
+    """One pipeline by name or id, with its spec."""
+    return use.pipeline(id)
+
+
+@router.put("/pipelines/{id}")
+def put(use: Use, id: str, body: PipelineBody) -> JSON:
+    """Change a pipeline's spec."""
+    return use.put_pipeline(use.pipeline(id)["name"], body.spec(), body.start)
+
+
+@router.delete("/pipelines/{id}", status_code=202)
+def delete(use: Use, id: str, drop_target: bool = False) -> JSON:
+    """Take it down: slot, publication, connector, topics, progress; it is gone when GET answers 404."""
+    return use.delete(id, drop_target)
+
+
+@router.post("/pipelines/{id}/plan")
+def plan(use: Use, id: str) -> JSON:
+    """What starting it would bring about."""
+    return use.plan_of(id)
+
+
+@router.post("/pipelines/{id}/start", status_code=202)
+def start(use: Use, id: str) -> JSON:
+    """Want it running."""
+    return use.start(id)
+
+
+@router.post("/pipelines/{id}/stop", status_code=202)
+def stop(use: Use, id: str) -> JSON:
+    """Want it stopped; its slot stays and holds back WAL."""
+    return use.stop(id)
+
+
+@router.post("/pipelines/{id}/pause", status_code=202)
+def pause(use: Use, id: str) -> JSON:
+    """Want applying to rest; capture goes on."""
+    return use.pause(id)
+
+
+@router.post("/pipelines/{id}/resume", status_code=202)
+def resume(use: Use, id: str) -> JSON:
+    """Want a paused one running again."""
+    return use.resume(id)
+
+
+@router.get("/pipelines/{id}/status")
+def status(use: Use, id: str) -> JSON:
+    """State, phase, lag, tables, error."""
+    return use.pipeline_status(id)
+
+
+@router.get("/pipelines/{id}/tables")
+def tables(use: Use, id: str, limit: Limit = 1000, offset: Offset = 0) -> JSON:
+    """Per-table state."""
+    return page(use.tables(id), limit, offset)
+
+
+@router.get("/pipelines/{id}/logs")
+def logs(
+    use: Use,
+    id: str,
+    level: Literal["debug", "info", "warning", "error"] | None = None,
+    limit: Limit = 200,
+    start_time: Annotated[datetime | None, Query(description="Only lines since then")] = None,
+) -> JSON:
+    """The newest lines of at least that level, oldest first."""
+    return {"items": use.logs(id, level, limit, start_time)}
+
+
+@router.get("/pipelines/{id}/certificate")
+def certificate(use: Use, id: str) -> JSONResponse:
+    """The handoff certificate: per table the cut, counts and checksums."""
+    name = f'attachment; filename="{use.pipeline(id)["name"]}-certificate.json"'
+    return JSONResponse(use.certificate(id), headers={"content-disposition": name})
+
+
+@router.post("/pipelines/{id}/verify", status_code=202)
+def verify(use: Use, id: str, body: Annotated[VerifyBody | None, Body()] = None) -> JSON:
+    """Ask for a comparison; follow it at ``requests/{id}``."""
+    wanted = body or VerifyBody()
+    return use.verify(id, wanted.table, wanted.repair)
+
+
+@router.post("/pipelines/{id}/tables/{table}/resync", status_code=202)
+def resync(use: Use, id: str, table: str) -> JSON:
+    """Ask for the exact reload of one table; follow it at ``requests/{id}``."""
+    return use.resync(id, table)
+
+
+@router.post("/pipelines/{id}/tables/{table}/verify", status_code=202)
+def verify_table(use: Use, id: str, table: str, body: Annotated[VerifyBody | None, Body()] = None) -> JSON:
+    """Ask for a comparison of one table; follow it at ``requests/{id}``."""
+    return use.verify(id, table, body.repair if body else False)

@@ -1,0 +1,75 @@
+"""Errors as RFC 9457 problem documents."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.encoders import jsonable_encoder
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+
+from headrace.errors import Bug, Denied, HeadraceError, Invalid, NotFound
+from headrace.spec import problems
+
+STATUS = {
+    "invalid": 422,
+    "not_found": 404,
+    "conflict": 409,
+    "precondition": 412,
+    "denied": 403,
+    "unavailable": 503,
+    "bug": 500,
+}
+_log = logging.getLogger(__name__)
+
+
+def problem(error: HeadraceError, status: int | None = None) -> JSONResponse:
+    """The problem document of an error. Beside RFC 9457's fields it carries code, kind, guidance, context."""
+    code = status or (401 if error.code == "unauthorized" else STATUS[error.kind])
+    body = {
+        "type": f"urn:headrace:error:{error.code}",
+        "title": error.code.replace("_", " "),
+        "status": code,
+        "detail": error.message,
+        **error.as_dict(),
+    }
+    headers = {"www-authenticate": "Bearer"} if code == 401 else None
+    return JSONResponse(jsonable_encoder(body), code, headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer every error so."""
+    app.add_exception_handler(HeadraceError, _ours)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+async def _ours(_request: Request, error: Exception) -> JSONResponse:
+    return problem(cast(HeadraceError, error))
+
+
+async def _malformed(_request: Request, error: Exception) -> JSONResponse:
+    raw = cast(RequestValidationError, error).errors()
+    details = [cast(ErrorDetails, {**d, "loc": d["loc"][d["loc"][0] == "body" :]}) for d in raw]
+    return problem(problems.invalid(problems.from_details(details, None), "request", {}))
+
+
+async def _http(_request: Request, error: Exception) -> JSONResponse:
+    raised = cast(HTTPException, error)
+    kinds: dict[int, Any] = {404: NotFound, 401: Denied, 403: Denied}
+    kind = kinds.get(raised.status_code, Bug if raised.status_code >= 500 else Invalid)
+    words = str(raised.detail).lower().replace(" ", "_")
+    return problem(kind(words, str(raised.detail), "See /api/v1/openapi.json."), raised.status_code)
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    said = Bug(
+        "unexpected", "Headrace failed in a way it should not", "See the server's log; please report it."
+    )
+    return problem(said)

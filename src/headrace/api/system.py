@@ -1,0 +1,88 @@
+"""Health, status, whole specs, requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from headrace.api.bodies import SpecBody, resolved
+from headrace.api.scope import JSON, Use
+from headrace.errors import Unavailable
+from headrace.local import installation
+from headrace.spec.load import spec_from
+from headrace.spec.models import SpecFile
+from headrace.spec.secrets import plain
+
+open_router = APIRouter(tags=["health"])
+router = APIRouter()
+
+
+@open_router.get("/health/live")
+def live() -> JSON:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/health/ready", tags=["health"])
+def ready(use: Use, request: Request) -> JSON:
+    """200 when every component runs, else 503 naming those that do not."""
+    status = _status(use, request)
+    if not status["ready"]:
+        down = [c["name"] for c in status["components"] if c["state"] != "running"]
+        raise Unavailable("not_ready", f"Not running: {', '.join(down)}", "See `headrace status`.", status)
+    return status
+
+
+@router.get("/health", tags=["health"])
+def health(use: Use, request: Request) -> JSON:
+    """Every component and its state; always 200."""
+    status = _status(use, request)
+    return {"status": "ok" if status["ready"] else "degraded", "components": status["components"]}
+
+
+@router.get("/status", tags=["status"])
+def status(use: Use, request: Request) -> JSON:
+    """Components and pipelines."""
+    return _status(use, request)
+
+
+@router.post("/check", tags=["spec"])
+def check(use: Use, body: SpecBody) -> JSON:
+    """Preflight of a whole spec: every finding. ``ok`` when none blocks."""
+    found = use.check(_spec(body))
+    blocked = any(f.severity == "error" for findings in found.values() for f in findings)
+    listed = [{"name": n, "findings": [f.as_dict() for f in findings]} for n, findings in found.items()]
+    return {"ok": not blocked, "pipelines": listed}
+
+
+@router.post("/plan", tags=["spec"])
+def plan(use: Use, body: SpecBody) -> JSON:
+    """What `apply` would bring about."""
+    return use.plan(_spec(body))
+
+
+@router.post("/apply", tags=["spec"])
+def apply(use: Use, body: SpecBody) -> JSON:
+    """Bring a spec about: stored, and started unless told not to. Repeating it changes nothing."""
+    return use.apply(_spec(body), body.start, body.references)
+
+
+@router.get("/requests/{id}", tags=["requests"])
+def request(use: Use, id: str) -> JSON:
+    """How something asked of the worker stands."""
+    return use.request(id)
+
+
+def _spec(body: SpecBody) -> SpecFile:
+    # The models are valid each; what holds between them is checked where the YAML is checked as well.
+    data: dict[str, Any] = {
+        "connections": {name: plain(resolved(c)) for name, c in body.connections.items()},
+        "pipelines": {name: p.model_dump(mode="json") for name, p in body.pipelines.items()},
+    }
+    return spec_from(data)
+
+
+def _status(use: Use, request: Request) -> JSON:
+    supervised = installation.status(request.app.state.settings.data)
+    return use.status(str(request.base_url).rstrip("/"), supervised)

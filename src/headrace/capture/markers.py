@@ -1,0 +1,73 @@
+"""Markers: proof that everything committed on the source before them has come out of Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from headrace.capture.topics import kafka_error
+from headrace.errors import Conflict, Unavailable
+
+# Reading committed only, never moving on its own: the same for everything that consumes.
+CONSUMER = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "allow.auto.create.topics": False,
+    "fetch.wait.max.ms": 100,
+    "fetch.queue.backoff.ms": 5,
+    "fetch.message.max.bytes": 8 * 1024 * 1024,
+    "fetch.max.bytes": 64 * 1024 * 1024,
+    "queued.max.messages.kbytes": 32 * 1024,
+    "receive.message.max.bytes": 300 * 1024 * 1024,
+    "reconnect.backoff.ms": 50,
+    "reconnect.backoff.max.ms": 1000,
+    "log_level": 0,
+}
+
+
+def consumer(bootstrap: str, group: str, **more: object) -> Consumer:
+    """A consumer that is assigned by hand and starts exactly where it is told."""
+    return Consumer({**CONSUMER, "bootstrap.servers": bootstrap, "group.id": group, **more})
+
+
+def await_marker(
+    bootstrap: str,
+    topic: str,
+    emit: Callable[[], str],
+    text_of: Callable[[bytes], str | None],
+    *,
+    timeout: float = 60.0,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Emit a marker and wait until it is read, committed, from ``topic``.
+
+    Raises Unavailable after ``timeout`` seconds; Conflict when ``stop`` asks to.
+    """
+    reader = consumer(bootstrap, "headrace-markers")
+    try:
+        try:
+            _, end = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=15)
+            reader.assign([TopicPartition(topic, 0, end)])
+        except KafkaException as error:
+            raise kafka_error(error, bootstrap) from error
+        wanted = emit()
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if stop():
+                raise Conflict("stopped", "stopped while waiting for a marker")
+            message = reader.poll(0.2)
+            if message is None or message.error() or (value := message.value()) is None:
+                continue
+            if text_of(value) == wanted:
+                return
+    finally:
+        reader.close()
+    raise Unavailable(
+        "marker_late",
+        f"a marker written on the source did not come out of Kafka within {timeout:.0f} s",
+        "Check the connector (`headrace status NAME`, Kafka Connect's log).",
+    )

@@ -1,0 +1,171 @@
+"""Kafka topics: one partition per table, kept for ever, recognised by Kafka's own id."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.cimpl import NewTopic
+
+from headrace.errors import HeadraceError, Unavailable
+
+SETTINGS = {
+    "retention.ms": "-1",
+    "retention.bytes": "-1",
+    "cleanup.policy": "delete",
+    "max.message.bytes": str(128 * 1024 * 1024),
+    "message.timestamp.type": "CreateTime",
+}
+
+
+class Topics:
+    """Admin side of one Kafka cluster. Every call raises Unavailable when it cannot be reached."""
+
+    def __init__(self, bootstrap: str, timeout: float = 15.0) -> None:
+        self._bootstrap = bootstrap
+        self._admin = AdminClient(
+            {"bootstrap.servers": bootstrap, "socket.timeout.ms": int(timeout * 1000), "log_level": 0}
+        )
+        self._timeout = timeout
+
+    def ids(self, names: Sequence[str]) -> dict[str, str]:
+        """Kafka's id of each topic that exists."""
+        if not names:
+            return {}
+        futures = self._call(
+            self._admin.describe_topics, TopicCollection(list(names)), request_timeout=self._timeout
+        )
+        found = {}
+        for name, future in futures.items():
+            try:
+                found[name] = str(self._result(future).topic_id)
+            except NoTopic:
+                continue
+        return found
+
+    def create(self, names: Iterable[str], replication: int = -1) -> None:
+        """Make those that are missing, each with one partition."""
+        new = [NewTopic(n, 1, replication, config=SETTINGS) for n in sorted(set(names))]
+        if not new:
+            return
+        for future in self._call(
+            self._admin.create_topics, new, operation_timeout=self._timeout, request_timeout=self._timeout
+        ).values():
+            try:
+                self._result(future)
+            except TopicExists:
+                continue
+
+    def delete(self, names: Sequence[str]) -> None:
+        """Delete them; those that are gone are no error."""
+        if not names:
+            return
+        for future in self._call(
+            self._admin.delete_topics,
+            list(names),
+            operation_timeout=self._timeout,
+            request_timeout=self._timeout,
+        ).values():
+            try:
+                self._result(future)
+            except NoTopic:
+                continue
+
+    def with_prefix(self, prefix: str) -> list[str]:
+        """Names of all topics under a generation's prefix."""
+        listed = self._call(self._admin.list_topics, timeout=self._timeout)
+        return sorted(t for t in listed.topics if t.startswith(prefix + "."))
+
+    def ends(self, names: Sequence[str]) -> dict[str, int]:
+        """End offset (read committed: the last stable offset) of each topic."""
+        return self._offsets(names, OffsetSpec.latest())
+
+    def starts(self, names: Sequence[str]) -> dict[str, int]:
+        """First offset still kept of each topic."""
+        return self._offsets(names, OffsetSpec.earliest())
+
+    def trim(self, before: dict[str, int]) -> None:
+        """Delete records below the given offset of each topic."""
+        if not before:
+            return
+        asked = [TopicPartition(t, 0, o) for t, o in before.items()]
+        for future in self._call(self._admin.delete_records, asked, request_timeout=self._timeout).values():
+            self._result(future)
+
+    def forget_group(self, group: str) -> None:
+        """Delete a consumer group; one that is gone is no error."""
+        for future in self._call(
+            self._admin.delete_consumer_groups, [group], request_timeout=self._timeout
+        ).values():
+            try:
+                self._result(future)
+            except (NoGroup, Unavailable):
+                continue
+
+    def _offsets(self, names: Sequence[str], spec: Any) -> dict[str, int]:
+        if not names:
+            return {}
+        futures = self._call(
+            self._admin.list_offsets,
+            {TopicPartition(n, 0): spec for n in names},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._timeout,
+        )
+        found = {}
+        for partition, future in futures.items():
+            try:
+                found[partition.topic] = int(self._result(future).offset)
+            except NoTopic:
+                continue
+        return found
+
+    def _call(self, verb: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return verb(*args, **kwargs)
+        except KafkaException as error:
+            raise kafka_error(error, self._bootstrap) from error
+
+    def _result(self, future: Future[Any]) -> Any:
+        try:
+            return future.result(timeout=self._timeout + 5)
+        except KafkaException as error:
+            raise kafka_error(error, self._bootstrap) from error
+
+
+class NoTopic(HeadraceError):
+    """The topic does not exist."""
+
+    kind = "not_found"
+
+
+class NoGroup(HeadraceError):
+    """The consumer group does not exist."""
+
+    kind = "not_found"
+
+
+class TopicExists(HeadraceError):
+    """The topic exists already."""
+
+    kind = "conflict"
+
+
+def kafka_error(error: KafkaException, bootstrap: str) -> HeadraceError:
+    """The Headrace error for one of librdkafka's."""
+    inner = error.args[0]
+    code, text = (inner.code(), inner.str()) if isinstance(inner, KafkaError) else (None, str(inner))
+    if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_TOPIC_ID, KafkaError._UNKNOWN_TOPIC):
+        return NoTopic("no_such_topic", text, "The topic was deleted; the table needs a resync.")
+    if code == KafkaError.TOPIC_ALREADY_EXISTS:
+        return TopicExists("topic_exists", text)
+    if code == KafkaError.GROUP_ID_NOT_FOUND:
+        return NoGroup("no_such_group", text)
+    return Unavailable(
+        "kafka_unreachable",
+        f"Kafka at {bootstrap}: {text}",
+        "Check that Kafka runs (`headrace status`) and can be reached.",
+        {"code": code},
+    )

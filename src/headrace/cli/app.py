@@ -1,0 +1,44 @@
+"""The program, put together."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from headrace.cli import data, life, processes, specs
+
+app = typer.Typer(
+    name="headrace",
+    help="Change data capture that a team can trust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("headrace"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_say_version, help="Say the version and leave."),
+    ] = False,
+) -> None:
+    """Change data capture that a team can trust."""
+
+
+for _group in (specs, life, data, processes):
+    _group.register(app)
+if find_spec("headrace.cli.local"):
+    from headrace.cli import local
+
+    local.register(app)

@@ -1,0 +1,137 @@
+"""The HTTP client: answers as data, failures as the errors the server raised."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from headrace.cli.locate import Server, no_server
+from headrace.errors import Bug, Denied, HeadraceError, NotFound, Unavailable, from_dict
+
+# Preflight asks databases that may be far away and slow.
+_TIMEOUT = httpx.Timeout(300.0, connect=5.0)
+# So long may a request lie in the queue while no worker shows signs of life.
+_WORKER_GRACE = 30.0
+
+JSON = dict[str, Any]
+
+
+class Client:
+    """Calls of one server. Every call raises the error the server answered, or Unavailable ``no_server``."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        headers = {"authorization": f"Bearer {server.token}"} if server.token else {}
+        # No proxy stands between us and a local server, whatever the environment says of the rest.
+        self._http = httpx.Client(
+            base_url=f"{server.url}/api/v1",
+            headers=headers,
+            timeout=_TIMEOUT,
+            trust_env=server.data is None,
+        )
+
+    def get(self, path: str, **query: Any) -> JSON:
+        """GET a path under the API's base."""
+        return self._call("GET", path, params={k: v for k, v in query.items() if v is not None})
+
+    def post(self, path: str, body: Any = None) -> JSON:
+        """POST JSON."""
+        return self._call("POST", path, json=body if body is not None else {})
+
+    def delete(self, path: str, **query: Any) -> JSON:
+        """DELETE."""
+        return self._call("DELETE", path, params=query)
+
+    def finished(self, asked: JSON) -> Any:
+        """Wait for a request; its result. Raises its error, or Unavailable ``no_worker``."""
+        patience = Patience(self)
+        while asked["status"] in ("queued", "running"):
+            patience.wait(idle=asked["status"] == "queued")
+            asked = self.get(f"requests/{asked['id']}")
+        if asked["status"] == "failed":
+            raise from_dict(asked["error"] or {})
+        return asked["result"]
+
+    def gone(self, name: str, seconds: float) -> None:
+        """Wait until a pipeline is gone. Raises its error, or Unavailable ``timeout``/``no_worker``."""
+        patience, until = Patience(self), time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                status = self.get(f"pipelines/{path_part(name)}/status")
+            except NotFound:
+                return
+            if status["status"] == "error" and status["error"]:
+                raise from_dict({"kind": "unavailable", **status["error"]})
+            patience.wait(idle=True)
+        raise Unavailable(
+            "timeout", f"{name} is still being deleted after {seconds:.0f} s", "See `headrace logs`."
+        )
+
+    def worker_lives(self) -> bool:
+        """Whether a worker shows signs of life."""
+        parts = self.get("status")["components"]
+        return any(c["name"] == "worker" and c["state"] == "running" for c in parts)
+
+    def _call(self, method: str, path: str, **how: Any) -> JSON:
+        try:
+            answer = self._http.request(method, f"/{path}", **how)
+        except httpx.TimeoutException:
+            raise Unavailable(
+                "server_slow", f"{self._server.url} does not answer", "See `headrace status`, try again."
+            ) from None
+        except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise no_server(f"No Headrace server answers at {self._server.url} ({error})") from None
+        if answer.is_success:
+            found: JSON = answer.json() if answer.content else {}
+            return found
+        raise _error(answer)
+
+
+class Patience:
+    """Pauses between looks, and the end of them when nobody works on what is waited for."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._dead_since: float | None = None
+        self._asked = 0.0
+
+    def wait(self, idle: bool) -> None:
+        """Pause. idle: nobody has taken it up yet; raises Unavailable ``no_worker`` when nobody can."""
+        time.sleep(0.3)
+        now = time.monotonic()
+        if not idle or now - self._asked < 3.0:
+            return
+        self._asked = now
+        if self._client.worker_lives():
+            self._dead_since = None
+            return
+        self._dead_since = self._dead_since or now
+        if now - self._dead_since > _WORKER_GRACE:
+            raise Unavailable(
+                "no_worker", "No worker runs that could do it", "Start it: headrace up (or headrace worker)."
+            )
+
+
+def path_part(text: str) -> str:
+    """A text as one part of a path."""
+    return quote(text, safe="")
+
+
+def _error(answer: httpx.Response) -> HeadraceError:
+    try:
+        raw = answer.json()
+    except ValueError:
+        raw = None
+    if isinstance(raw, dict) and "code" in raw:
+        error = from_dict(raw)
+        if answer.status_code == httpx.codes.UNAUTHORIZED:
+            guidance = "For a remote server set HEADRACE_TOKEN; for a local one name its folder with --data."
+            return Denied(error.code, error.message, guidance, error.context)
+        return error
+    said = f"{answer.request.url} answered {answer.status_code}"
+    if answer.status_code >= httpx.codes.INTERNAL_SERVER_ERROR:
+        return Unavailable("bad_gateway", said, "Is that a Headrace server?")
+    return Bug("unexpected_answer", said, "Is that a Headrace server of the same version?")

@@ -1,0 +1,316 @@
+"""The use cases that every face calls: validate, preflight, store. The deed itself is the worker's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from headrace.control import components, discovery, forms
+from headrace.control.applying import Intent, Plans
+from headrace.control.forms import JSON
+from headrace.errors import Conflict, Finding, HeadraceError, NotFound, preflight_failed
+from headrace.settings import Settings
+from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
+from headrace.spec.names import TableName
+from headrace.spec.patterns import near_names, parse_table
+from headrace.spec.secrets import masked
+from headrace.store import Store
+from headrace.store.records import Connection, Pipeline
+
+
+class Cases:
+    """One object per process; threads may share it. Answers are the JSON forms of the contract."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._plans = Plans(settings, store)
+
+    # --- a whole spec
+
+    def check(self, spec: SpecFile) -> dict[str, list[Finding]]:
+        """Pipeline -> every finding of its preflight. Raises what keeps a side from being asked at all."""
+        return self._plans.check(spec)
+
+    def plan(self, spec: SpecFile) -> JSON:
+        """What `apply` would bring about, per pipeline: tables, DDL, estimate, findings."""
+        return self._plans.plan(spec)
+
+    def apply(self, spec: SpecFile, start: bool = True, references: forms.References | None = None) -> JSON:
+        """Store the spec and (unless told not to) start its pipelines; repeating it changes nothing.
+
+        references: connection -> field -> ``${env:X}``, kept for display. Raises Precondition ``preflight``
+        or Conflict before anything is stored.
+        """
+        intents = self._plans.intents(spec, start)
+        findings = self._plans.preflight([i for i in intents if i.needs_preflight])
+        blocking = [f for found in findings.values() for f in found]
+        if any(f.severity == "error" for f in blocking):
+            raise preflight_failed(blocking)
+        connections = [
+            {"name": name, "result": self._put_connection(name, wanted, (references or {}).get(name, {}))}
+            for name, wanted in spec.connections.items()
+        ]
+        pipelines = [self._apply_one(intent, findings.get(intent.name, [])) for intent in intents]
+        return {"connections": connections, "pipelines": pipelines}
+
+    def _apply_one(self, intent: Intent, findings: list[Finding]) -> JSON:
+        stored = self._store.put_pipeline(intent.name, intent.spec)
+        if intent.result != "unchanged":
+            self._note("pipeline", intent.name, intent.result, new=forms.spec(intent.spec))
+        if intent.starts:
+            stored = self._store.set_desired(intent.name, "running", status="starting")
+        return {
+            "name": intent.name,
+            "result": intent.result,
+            "status": stored.status,
+            "started": intent.starts,
+            "findings": [f.as_dict() for f in findings],
+        }
+
+    # --- pipelines
+
+    def pipelines(self, status: str | None = None) -> list[JSON]:
+        """All pipelines, or those whose status or phase is the one given."""
+        return [forms.pipeline(p) for p in self._store.pipelines(status)]
+
+    def pipeline(self, name: str) -> JSON:
+        """One pipeline with its spec; NotFound."""
+        return forms.pipeline(self._store.pipeline(name))
+
+    def put_pipeline(
+        self,
+        name: str,
+        spec: PipelineSpec,
+        start: bool = False,
+        inline: Mapping[str, ConnectionSpec] | None = None,
+    ) -> JSON:
+        """Create or change one pipeline, as ``apply`` does; its connections are stored ones or ``inline``.
+
+        Inline ones are stored with it, or not at all when it fails.
+        """
+        whole, references = self._one(name, spec, inline or {})
+        self.apply(whole, start, references)
+        return self.pipeline(name)
+
+    def _one(
+        self, name: str, spec: PipelineSpec, inline: Mapping[str, ConnectionSpec]
+    ) -> tuple[SpecFile, forms.References]:
+        connections, references = dict(inline), {}
+        for side in ("source", "target"):
+            if getattr(spec, side) not in connections:
+                stored = self._store.connection(getattr(spec, side))
+                # A connection may be named by its id; the spec keeps the name.
+                spec = spec.model_copy(update={side: stored.name})
+                connections[stored.name], references[stored.name] = stored.spec, stored.references
+        return SpecFile(connections=connections, pipelines={name: spec}), references
+
+    def plan_of(self, name: str) -> JSON:
+        """The plan of one stored pipeline."""
+        plan = self.plan(self._spec_of(self._store.pipeline(name)))
+        found: JSON = plan["pipelines"][0]
+        return found
+
+    def _spec_of(self, pipeline: Pipeline) -> SpecFile:
+        sides = (pipeline.spec.source, pipeline.spec.target)
+        connections = {name: self._store.connection(name).spec for name in sides}
+        return SpecFile(connections=connections, pipelines={pipeline.name: pipeline.spec})
+
+    def start(self, name: str) -> JSON:
+        """Want it running. The first start passes the preflight; later ones are checked by the worker."""
+        pipeline = self._living(name)
+        if pipeline.desired == "running" and pipeline.status != "error":
+            return forms.summary(pipeline)
+        if pipeline.generation is None:
+            self._pass_preflight(pipeline)
+        return self._want(pipeline, "running", "starting")
+
+    def _pass_preflight(self, pipeline: Pipeline) -> None:
+        found = self._plans.check(self._spec_of(pipeline))[pipeline.name]
+        if any(f.severity == "error" for f in found):
+            raise preflight_failed(found)
+
+    def stop(self, name: str) -> JSON:
+        """Want it stopped: the connector stops, the slot stays (and holds back WAL until it starts again)."""
+        pipeline = self._living(name)
+        if pipeline.desired == "stopped":
+            return forms.summary(pipeline)
+        return self._want(pipeline, "stopped", "stopping")
+
+    def pause(self, name: str) -> JSON:
+        """Want applying to rest while capture goes on; Conflict ``not_running``."""
+        pipeline = self._living(name)
+        if pipeline.desired == "stopped":
+            raise Conflict(
+                "not_running", f"{pipeline.name} is not running", f"Start it: headrace start {pipeline.name}"
+            )
+        return (
+            self._want(pipeline, "paused", None) if pipeline.desired != "paused" else forms.summary(pipeline)
+        )
+
+    def resume(self, name: str) -> JSON:
+        """Want a paused pipeline running again; Conflict ``not_paused`` for a stopped one."""
+        pipeline = self._living(name)
+        if pipeline.desired == "stopped":
+            raise Conflict(
+                "not_paused", f"{pipeline.name} is stopped", f"Start it: headrace start {pipeline.name}"
+            )
+        if pipeline.desired == "running":
+            return forms.summary(pipeline)
+        return self._want(pipeline, "running", "starting")
+
+    def delete(self, name: str, drop_target: bool = False) -> JSON:
+        """Want it gone: slot, publication, connector, topics, progress; target tables only when told to."""
+        pipeline = self._store.pipeline(name)
+        if pipeline.status == "draft" and pipeline.generation is None and pipeline.desired == "stopped":
+            # Nothing was ever made for it.
+            self._store.remove_pipeline(pipeline.name)
+            self._note("pipeline", pipeline.name, "delete")
+            return {"name": pipeline.name, "status": "deleted", "phase": None}
+        return self._want(pipeline, "deleted", "stopping", drop_target=drop_target)
+
+    def _living(self, name: str) -> Pipeline:
+        pipeline = self._store.pipeline(name)
+        if pipeline.desired == "deleted":
+            raise Conflict(
+                "being_deleted",
+                f"{pipeline.name} is being deleted",
+                "Wait until it is gone, then apply anew.",
+            )
+        return pipeline
+
+    def _want(self, pipeline: Pipeline, desired: Any, status: str | None, **flags: Any) -> JSON:
+        self._note("pipeline", pipeline.name, f"desired_{desired}", new=flags or None)
+        return forms.summary(self._store.set_desired(pipeline.name, desired, status=status, **flags))
+
+    # --- what is going on
+
+    def status(self, url: str | None = None, supervised: Sequence[JSON] = ()) -> JSON:
+        """``{"ready", "components", "pipelines"}``. url: this server's; supervised: what a supervisor says."""
+        found = components.components(self._settings, self._store, url, supervised)
+        return {
+            "ready": all(c["state"] == "running" for c in found),
+            "components": found,
+            "pipelines": [forms.summary(p) for p in self._store.pipelines()],
+        }
+
+    def pipeline_status(self, name: str) -> JSON:
+        """State, phase, lag and tables of one pipeline, in the form of the contract."""
+        return forms.status(self._store.pipeline(name), self._store.tables(name))
+
+    def tables(self, name: str) -> list[JSON]:
+        """Per-table state, as in a status, and where each goes."""
+        return [{**forms.table(t), "target": str(t.target)} for t in self._store.tables(name)]
+
+    def certificate(self, name: str) -> JSON:
+        """``{"name", "tables": [certificate, ...]}``."""
+        return {"name": self._store.pipeline(name).name, "tables": self._store.certificate(name)}
+
+    def logs(self, name: str, level: str | None, limit: int, since: datetime | None) -> list[JSON]:
+        """The newest lines, oldest first."""
+        return [forms.log_line(line) for line in self._store.logs(name, level, limit, since)]
+
+    # --- asked of the worker
+
+    def resync(self, name: str, table: str) -> JSON:
+        """Ask for the exact reload of one table; NotFound ``no_such_table``."""
+        return self._ask(name, "resync", {"table": str(self._table(name, table))})
+
+    def verify(self, name: str, table: str | None = None, repair: bool = False) -> JSON:
+        """Ask for a comparison while both sides move."""
+        chosen = str(self._table(name, table)) if table else None
+        return self._ask(name, "verify", {"table": chosen, "repair": repair})
+
+    def request(self, id_: str) -> JSON:
+        """How a request stands."""
+        return forms.request(self._store.request(id_))
+
+    def _ask(self, name: str, kind: str, args: JSON) -> JSON:
+        pipeline = self._living(name)
+        if pipeline.desired == "stopped":
+            raise Conflict(
+                "not_running", f"{pipeline.name} is not running", f"Start it: headrace start {pipeline.name}"
+            )
+        return self.request(self._store.ask(name, kind, args))
+
+    def _table(self, name: str, text: str) -> TableName:
+        wanted = parse_table(text)
+        known = [t.source for t in self._store.tables(name)]
+        if wanted in known:
+            return wanted
+        near = near_names(str(wanted), [str(k) for k in known])
+        hint = f" (near: {', '.join(near)})" if near else ""
+        raise NotFound(
+            "no_such_table",
+            f"The pipeline {name} has no table {wanted}{hint}",
+            f"See `headrace tables {name}`.",
+            {"table": str(wanted), "near": near},
+        )
+
+    # --- connections
+
+    def connections(self) -> list[JSON]:
+        """All connections, secrets masked."""
+        return [forms.connection(c) for c in self._store.connections()]
+
+    def connection(self, name: str) -> JSON:
+        """One connection, secrets masked; NotFound."""
+        return forms.connection(self._store.connection(name))
+
+    def add_connection(self, name: str, spec: ConnectionSpec, references: dict[str, str]) -> JSON:
+        """Store a new connection; Conflict ``exists_already``."""
+        if any(c.name == name for c in self._store.connections()):
+            raise Conflict("exists_already", f"There is a connection {name} already", "Change it with PUT.")
+        return self.put_connection(name, spec, references)
+
+    def put_connection(self, name: str, spec: ConnectionSpec, references: dict[str, str]) -> JSON:
+        """Create or change a connection."""
+        self._put_connection(name, spec, references)
+        return self.connection(name)
+
+    def _put_connection(self, name: str, spec: ConnectionSpec, references: dict[str, str]) -> str:
+        old = self._known(name)
+        new = self._store.put_connection(name, spec, references=references)
+        if old == new:
+            return "unchanged"
+        result = "updated" if old else "created"
+        before = masked(old.spec, old.references) if old else None
+        self._note("connection", name, result, old=before, new=masked(spec, references))
+        return result
+
+    def _known(self, name: str) -> Connection | None:
+        try:
+            return self._store.connection(name)
+        except NotFound:
+            return None
+
+    def delete_connection(self, name: str) -> None:
+        """Forget a connection; Conflict ``connection_in_use``."""
+        self._store.delete_connection(name)
+        self._note("connection", name, "delete")
+
+    def test_connection(self, name: str) -> JSON:
+        """Log in and say what is there; the outcome is kept in the history. Raises what went wrong."""
+        connection = self._store.connection(name)
+        try:
+            found = discovery.test(connection.spec)
+        except HeadraceError as error:
+            self._store.add_connection_test(name, "failed", 0.0, error.message)
+            raise
+        self._store.add_connection_test(name, "ok", found["response_time_ms"], None)
+        return {"name": connection.name, **found}
+
+    def connection_tests(self, name: str) -> list[JSON]:
+        """Past tests, newest first."""
+        return [forms.connection_test(t) for t in self._store.connection_tests(name)]
+
+    def discover(self, name: str) -> JSON:
+        """``{"name", "tables": [...]}`` with columns, keys and estimates."""
+        connection = self._store.connection(name)
+        return {"name": connection.name, "tables": discovery.tables(connection.spec)}
+
+    def _note(
+        self, kind: str, name: str, action: str, *, old: JSON | None = None, new: JSON | None = None
+    ) -> None:
+        self._store.audit(kind, name, action, old=old, new=new)

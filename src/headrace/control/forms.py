@@ -1,0 +1,124 @@
+"""Stored facts in the JSON forms of the contract; nothing here reads or decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from headrace.spec.models import PipelineSpec
+from headrace.spec.secrets import masked
+from headrace.store.records import Connection, ConnectionTest, LogLine, Pipeline, Request, TableState
+
+JSON = dict[str, Any]
+References = Mapping[str, dict[str, str]]
+
+
+def summary(pipeline: Pipeline) -> JSON:
+    """Name, status, phase."""
+    return {"name": pipeline.name, "status": pipeline.status, "phase": pipeline.phase}
+
+
+def status(pipeline: Pipeline, tables: list[TableState]) -> JSON:
+    """``status NAME --json``."""
+    lag = pipeline.lag or {}
+    return {
+        **summary(pipeline),
+        "lag": {name: lag.get(name) for name in ("events", "seconds", "bytes")},
+        "tables": [table(t) for t in tables],
+        "error": short_error(pipeline.error),
+    }
+
+
+def table(state: TableState) -> JSON:
+    """One table of a status."""
+    return {
+        "name": str(state.source),
+        "state": state.state,
+        "rows_loaded": state.rows_loaded,
+        "rows_total": state.rows_total if state.rows_total >= 0 else None,
+        "cut": state.cut,
+        "error": short_error(state.error),
+    }
+
+
+def short_error(error: JSON | None) -> JSON | None:
+    """Code, message and guidance of a stored error."""
+    return {name: error.get(name, "") for name in ("code", "message", "guidance")} if error else None
+
+
+def pipeline(stored: Pipeline) -> JSON:
+    """A pipeline with its spec."""
+    return {
+        "id": stored.id,
+        **summary(stored),
+        "mode": stored.spec.mode,
+        "source": stored.spec.source,
+        "target": stored.spec.target,
+        "desired": stored.desired,
+        "spec": spec(stored.spec),
+        "spec_version": stored.spec_version,
+        "applied_version": stored.applied_version,
+        "generation": stored.generation,
+        "error": short_error(stored.error),
+        "created_at": _at(stored.created_at),
+        "updated_at": _at(stored.updated_at),
+    }
+
+
+def spec(wanted: PipelineSpec) -> JSON:
+    """A pipeline spec as plain data."""
+    return wanted.model_dump(mode="json")
+
+
+def connection(stored: Connection) -> JSON:
+    """A connection, secrets masked, references shown."""
+    return {
+        "id": stored.id,
+        "name": stored.name,
+        **masked(stored.spec, stored.references),
+        "last_tested_at": _at(stored.last_tested_at),
+        "last_test_status": stored.last_test_status,
+        "created_at": _at(stored.created_at),
+        "updated_at": _at(stored.updated_at),
+    }
+
+
+def connection_test(test: ConnectionTest) -> JSON:
+    """One past test."""
+    return {
+        "test_status": test.test_status,
+        "response_time_ms": test.response_time_ms,
+        "error_message": test.error_message,
+        "tested_at": _at(test.tested_at),
+    }
+
+
+def request(asked: Request) -> JSON:
+    """A request and how it stands."""
+    return {
+        "id": asked.id,
+        "pipeline": asked.pipeline,
+        "kind": asked.kind,
+        "args": asked.args,
+        "status": asked.status,
+        "result": asked.result,
+        "error": asked.error,
+        "created_at": _at(asked.created_at),
+        "finished_at": _at(asked.finished_at),
+    }
+
+
+def log_line(line: LogLine) -> JSON:
+    """One line of a log."""
+    return {
+        "ts": _at(line.ts),
+        "level": line.level,
+        "component": line.component,
+        "message": line.message,
+        "context": line.context,
+    }
+
+
+def _at(instant: datetime | None) -> str | None:
+    return instant.isoformat() if instant else None

@@ -1,0 +1,189 @@
+"""A generation: slot, publication, connector, topics and every cut. They are made together and end together."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from headrace.capture.connect import Connect
+from headrace.capture.topics import Topics
+from headrace.engines.model import Route, TableName
+from headrace.engines.postgres import capture
+from headrace.engines.postgres.connection import Login, connect
+from headrace.errors import HeadraceError
+from headrace.settings import Settings
+from headrace.spec.models import PipelineSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """Names of one generation. token: the placeholder for unchanged TOAST values. messages: the source has
+    logical messages. from_slot: the connector begins exactly where the slot does (``cdc_only``)."""
+
+    id: str
+    slot: str
+    publication: str
+    connector: str
+    prefix: str
+    token: str
+    own_slot: bool = True
+    own_publication: bool = True
+    messages: bool = True
+
+    @property
+    def names(self) -> capture.Names:
+        """What the engine needs to know of it."""
+        return capture.Names(self.slot, self.publication, self.prefix, self.own_slot, self.own_publication)
+
+    def topic(self, table: TableName) -> str:
+        """Topic of a table."""
+        return capture.topic(self.prefix, table)
+
+    @property
+    def marker_topic(self) -> str:
+        """Topic of the markers."""
+        return capture.marker_topic(self.prefix, self.messages)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form the store keeps."""
+        return asdict(self)
+
+
+def invent(pipeline: str, spec: PipelineSpec, messages: bool) -> Generation:
+    """Fresh names for a pipeline; names the user gave are kept as they are."""
+    id_ = secrets.token_hex(4)
+    word = re.sub(r"[^a-z0-9_]", "_", pipeline.lower())[:40]
+    own = f"headrace_{word}_{id_}"
+    given = spec.names
+    return Generation(
+        id=id_,
+        slot=given.slot or own,
+        publication=given.publication or own,
+        connector=f"headrace-{pipeline}-{id_}",
+        prefix=f"{given.topic_prefix}.{id_}" if given.topic_prefix else f"headrace.{pipeline}.{id_}",
+        token=f"headrace-unavailable-{secrets.token_hex(16)}",
+        own_slot=given.slot is None,
+        own_publication=given.publication is None,
+        messages=messages,
+    )
+
+
+class Makers:
+    """Brings a generation about, and undoes it. Every step can be repeated."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.connect = Connect(settings.connect)
+        self.topics = Topics(settings.kafka)
+
+    def close(self) -> None:
+        """Give back connections."""
+        self.connect.close()
+
+    def topics_for(self, generation: Generation, routes: Sequence[Route]) -> None:
+        """The topics of these routes, and the marker's."""
+        self.topics.create([generation.marker_topic, *(generation.topic(r.source.name) for r in routes)])
+
+    def capture(
+        self,
+        pipeline: str,
+        generation: Generation,
+        spec: PipelineSpec,
+        source: Login,
+        routes: Sequence[Route],
+    ) -> None:
+        """Publication, slot, topics, connector: whatever of them is not there yet."""
+        with connect(source, name="headrace control") as conn:
+            capture.publish(conn, generation.names, [r.source for r in routes])
+            start = capture.create_slot(conn, generation.names)
+        self.topics_for(generation, routes)
+        if self.connect.config(generation.connector) is None:
+            self._create_connector(pipeline, generation, spec, source, start)
+
+    def _create_connector(
+        self, pipeline: str, generation: Generation, spec: PipelineSpec, source: Login, start: int
+    ) -> None:
+        config = capture.connector(
+            source,
+            generation.names,
+            pipeline=pipeline,
+            token=generation.token,
+            password=self._hidden(generation.connector, source.password),
+            messages=generation.messages,
+            extra=dict(spec.connector),
+        )
+        self.connect.create(generation.connector, config, "STOPPED")
+        if spec.mode == "cdc_only" and not self.connect.offsets(generation.connector):
+            self.connect.alter_offsets(
+                generation.connector, [{"partition": {"server": generation.prefix}, "offset": {"lsn": start}}]
+            )
+        self.connect.resume(generation.connector)
+
+    def refresh_secret(self, generation: Generation, source: Login) -> None:
+        """Write the password again where Connect looks it up."""
+        self._hidden(generation.connector, source.password)
+
+    def _hidden(self, name: str, secret: str) -> str:
+        """A reference that Connect resolves, so that its REST answers never show the password."""
+        folder = self._settings.connect_secrets
+        if folder is None:
+            return secret
+        file = _secret_file(folder, name)
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "w") as out:
+            out.write(secret)
+        return f"${{dir:{folder}:{file.name}}}"
+
+    def drop_log(self, generation: Generation) -> None:
+        """Connector, its offsets, its secret, topics, consumer group. Repeatable."""
+        if self.connect.config(generation.connector) is not None:
+            self.connect.stop(generation.connector)
+            self.connect.wait(generation.connector, lambda s: s is None or not s.tasks, 60)
+            self.connect.delete_offsets(generation.connector)
+            self.connect.delete(generation.connector)
+        if self._settings.connect_secrets is not None:
+            _secret_file(self._settings.connect_secrets, generation.connector).unlink(missing_ok=True)
+        own = self.topics.with_prefix(generation.prefix)
+        # Debezium's heartbeat topic puts its own word in front.
+        beats = [t for t in self.topics.with_prefix("__debezium-heartbeat") if t.endswith(generation.prefix)]
+        self.topics.delete([*own, *beats])
+
+    def drop_source(self, pipeline: str, generation: Generation, source: Login) -> None:
+        """Slot and publication, as far as they are ours. Repeatable."""
+        with connect(source, name="headrace control") as conn:
+            capture.drop(conn, generation.names, pipeline)
+
+
+def _secret_file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.password"
+
+
+def lost_position(trace: str) -> bool:
+    """Whether a connector's failure says that its place in the source's log is gone for good."""
+    low = trace.lower()
+    return any(
+        sign in low
+        for sign in (
+            "no longer available",
+            "can't resume",
+            "requested wal segment",
+            "has already been removed",
+            "can no longer get changes from replication slot",
+            "offset mismatch",
+            "does not exist on the server",
+            "is not present in",
+        )
+    )
+
+
+def first_lines(error: HeadraceError | str) -> str:
+    """The telling part of a stack trace: its first line and the last cause."""
+    text = str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    causes = [line for line in lines if line.startswith("Caused by:")]
+    return " ".join([*lines[:1], *causes[-1:]])[:600]

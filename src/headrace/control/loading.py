@@ -1,0 +1,368 @@
+"""One load of some tables of a pipeline, from hold to live: fence, cut, copy, land.
+
+The order is the proof. Hold the tables; publish them; wait until nothing older than the publication runs; see a
+marker come out of Kafka; open a snapshot newer than the marker; copy; land with the cut, in one transaction.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+
+from headrace.capture.markers import await_marker
+from headrace.capture.topics import Topics
+from headrace.control.generation import Generation
+from headrace.engines.model import Cut, Progress, Route, TableName
+from headrace.engines.postgres import capture, catalog, cut, ddl, land, progress
+from headrace.engines.postgres.connection import Connection, Login, connect, translated
+from headrace.errors import Conflict, HeadraceError, Precondition
+from headrace.load.loader import Hooks, Job, Loader, open_target
+from headrace.spec.models import PipelineSpec
+from headrace.store import Store
+
+
+@dataclass(slots=True)
+class Plan:
+    """How one table is loaded. way: ``fresh`` into a table just made (or emptied), ``merge`` into a shadow whose
+    differences are written, ``rebuild`` into a new table that takes the old one's place."""
+
+    route: Route
+    way: str
+    job: Job
+    made: bool = False
+    after: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a load works with. generation None: a full load without a stream."""
+
+    name: str
+    kafka: str
+    spec: PipelineSpec
+    store: Store
+    source: Login
+    target: Login
+    generation: Generation | None
+    stop: Callable[[], bool]
+    log: Callable[[str, str], None]
+    live: Callable[[TableName], None]
+
+
+def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> None:
+    """Load ``routes``; ``everything``: all routes of the pipeline, for the publication.
+
+    Returns when each is live, or raises; what is not live then is loaded again by the next call.
+    """
+    progress_ready(ctx)
+    _hold(ctx, routes)
+    newer_than = _fence(ctx, everything) if ctx.generation else 0
+    with connect(ctx.source, name="headrace catalog") as conn:
+        before = catalog.signatures(conn, [r.source.name for r in routes])
+    _same_columns(routes, before)
+    ctx.log("info", f"taking the cut for {len(routes)} tables")
+    snapshot = cut.open_snapshot(
+        ctx.source, newer_than, stop=ctx.stop, waiting=lambda who: _waiting(ctx, who)
+    )
+    try:
+        routes = _with_storage(ctx, routes)
+        plans = {r.source.name: _prepare(ctx, r) for r in routes}
+        loader = Loader(
+            pipeline=ctx.name,
+            source=ctx.source,
+            target=ctx.target,
+            snapshot=snapshot.exported,
+            alive=snapshot.alive,
+            workers=ctx.spec.load.workers,
+            rate=ctx.spec.load.rows_per_second,
+            hooks=Hooks(
+                rows=lambda job: _count(ctx, job),
+                indexing=lambda job: ctx.store.update_table(
+                    ctx.name, job.route.source.name, state="indexing"
+                ),
+                done=lambda job: _land(ctx, plans[job.route.source.name], snapshot.cut, before),
+                trouble=lambda error: _trouble(ctx, error),
+                stop=ctx.stop,
+            ),
+        )
+        loader.run([p.job for p in plans.values()])
+    finally:
+        snapshot.close()
+    _sequences(ctx, everything)
+
+
+def progress_ready(ctx: Context) -> None:
+    """Make Headrace's own tables in the target."""
+    with connect(ctx.target, name="headrace control") as conn:
+        progress.install(conn)
+
+
+def _waiting(ctx: Context, who: str) -> None:
+    if ctx.store.pipeline(ctx.name).error is None:
+        ctx.log("info", f"the cut waits for {who}")
+
+
+def _trouble(ctx: Context, error: HeadraceError) -> None:
+    shown = ctx.store.pipeline(ctx.name).error
+    if shown is None or shown.get("code") != error.code:
+        ctx.log("warning", f"loading is interrupted and goes on by itself: {error.message}")
+        ctx.store.set_status(ctx.name, "running", "seeding", error=error.as_dict())
+
+
+def _hold(ctx: Context, routes: Sequence[Route]) -> None:
+    """From here on the applier leaves the tables alone; where it stands is kept."""
+    with connect(ctx.target, name="headrace control") as conn:
+        rows = progress.load_all(conn, ctx.name)
+        ids = _topic_ids(ctx, routes)
+        for route in routes:
+            row = rows.get(route.source.name)
+            state = "held" if row is not None and row.state in ("live", "held") else "loading"
+            topic = ctx.generation.topic(route.source.name) if ctx.generation else ""
+            progress.put(conn, _start(ctx, route, row, topic, ids.get(topic, ""), state))
+            ctx.store.update_table(
+                ctx.name, route.source.name, state="loading", rows_loaded=0, error=None, target=route.target
+            )
+
+
+def _topic_ids(ctx: Context, routes: Sequence[Route]) -> dict[str, str]:
+    if ctx.generation is None:
+        return {}
+    topics = Topics(ctx.kafka)
+    names = [ctx.generation.topic(r.source.name) for r in routes]
+    topics.create([*names, ctx.generation.marker_topic])
+    return topics.ids(names)
+
+
+def _start(
+    ctx: Context, route: Route, row: Progress | None, topic: str, topic_id: str, state: str
+) -> Progress:
+    generation = ctx.generation.id if ctx.generation else "full-load"
+    if row is not None and row.topic_id == topic_id and row.generation == generation and topic_id:
+        start = Topics(ctx.kafka)
+        first, last = start.starts([topic])[topic], start.ends([topic])[topic]
+        kept = replace(row, target=route.target, state=state)
+        if not first <= row.next_offset <= last:
+            # The log lost its tail or its head; the cut to come covers what is gone.
+            kept = replace(kept, next_offset=first, last_offset=-1, last_position=-1)
+        return kept
+    return Progress(
+        pipeline=ctx.name,
+        generation=generation,
+        topic=topic,
+        topic_id=topic_id,
+        source=route.source.name,
+        target=route.target,
+        state=state,
+    )
+
+
+def _fence(ctx: Context, everything: Sequence[Route]) -> int:
+    """Publish, wait out what is older, see a marker come out of Kafka; its transaction id."""
+    generation = ctx.generation
+    assert generation is not None
+    with connect(ctx.source, name="headrace control") as conn:
+        capture.publish(conn, generation.names, [r.source for r in everything])
+        first = capture.emit_marker(conn, ctx.name, f"published-{secrets.token_hex(6)}")
+        cut.open_snapshot(
+            ctx.source, first.xid, stop=ctx.stop, waiting=lambda who: _waiting(ctx, who)
+        ).close()
+        capture.touch_publication(conn, generation.names)
+        xids: list[int] = []
+
+        def emit() -> str:
+            marker = capture.emit_marker(conn, ctx.name, f"fence-{secrets.token_hex(6)}")
+            xids.append(marker.xid)
+            return marker.text
+
+        await_marker(
+            ctx.kafka, generation.marker_topic, emit, capture.marker_text, timeout=120, stop=ctx.stop
+        )
+    return xids[-1]
+
+
+def _same_columns(routes: Sequence[Route], now: dict[TableName, catalog.Signature]) -> None:
+    changed = [r.source.name for r in routes if now.get(r.source.name, ("",))[0] != r.source.signature]
+    if changed:
+        raise Conflict(
+            "table_changed", f"{', '.join(map(str, changed))} changed on the source; looking again"
+        )
+
+
+def _with_storage(ctx: Context, routes: Sequence[Route]) -> list[Route]:
+    """The routes with the sizes of their relations as of now: ranges must end beyond the last row."""
+    with connect(ctx.source, name="headrace catalog") as conn:
+        now = {t.name: t for t in catalog.describe(conn, [r.source.name for r in routes])}
+    if missing := [r.source.name for r in routes if r.source.name not in now]:
+        raise Conflict("table_changed", f"{', '.join(map(str, missing))} is gone from the source")
+    return [replace(r, source=replace(r.source, leaves=now[r.source.name].leaves)) for r in routes]
+
+
+def begin_streams(ctx: Context, routes: Sequence[Route]) -> None:
+    """``cdc_only``: every table is live from the slot's first position on; there is no cut."""
+    progress_ready(ctx)
+    ids = _topic_ids(ctx, routes)
+    with connect(ctx.target, name="headrace control") as conn:
+        for route in routes:
+            assert ctx.generation is not None
+            if not land.exists(conn, route.target):
+                raise Precondition(
+                    "target_table_missing",
+                    f"table {route.target} does not exist on the target",
+                    "`cdc_only` streams into tables that are there; create it, or load it too.",
+                )
+            topic = ctx.generation.topic(route.source.name)
+            progress.put(conn, _start(ctx, route, None, topic, ids[topic], "live"))
+            _set_detail(ctx, route, loaded=True)
+            ctx.store.update_table(ctx.name, route.source.name, state="catching_up", error=None)
+            ctx.live(route.source.name)
+
+
+# -- the target's side ----------------------------------------------------------------------------------
+
+
+def _prepare(ctx: Context, route: Route) -> Plan:
+    detail = _detail(ctx, route)
+    load_id = f"{route.source.name}:{secrets.token_hex(6)}"
+    with open_target(ctx.target) as conn, connect(ctx.source, name="headrace catalog") as source:
+        known = ddl.facts(conn)
+        there = land.exists(conn, route.target)
+        row = progress.load_all(conn, ctx.name)[route.source.name]
+        ours = bool(detail.get("made")) and row.state == "loading"
+        if row.state == "loading" and ctx.spec.create_target and (not there or ours):
+            return _make(ctx, conn, source, route, load_id, known)
+        if row.state == "loading":
+            return _fill(conn, route, load_id, there)
+        if detail.get("rebuild") or not there or ddl.compare(conn, route):
+            return _rebuild(ctx, conn, source, route, load_id, known)
+        shadow = land.shadow_name(ctx.name, route.source.name)
+        land.make_shadow(conn, route, shadow)
+        return Plan(route, "merge", Job(route, shadow, load_id))
+
+
+def _detail(ctx: Context, route: Route) -> dict[str, object]:
+    for table in ctx.store.tables(ctx.name):
+        if table.source == route.source.name:
+            return dict(table.detail)
+    return {}
+
+
+def _set_detail(ctx: Context, route: Route, **values: object) -> None:
+    detail = {**_detail(ctx, route), **values}
+    ctx.store.update_table(ctx.name, route.source.name, detail=detail)
+
+
+def _make(
+    ctx: Context, conn: Connection, source: Connection, route: Route, load_id: str, known: ddl.Facts
+) -> Plan:
+    prerequisites(conn, source, [route])
+    # Said before it is done: a table that stands half made after a crash is known to be ours.
+    _set_detail(ctx, route, made=True)
+    with translated(), conn.transaction():
+        land.drop_table(conn, route.target)
+        run(conn, ddl.create_table(route, known=known))
+    finish = [*ddl.indexes(route, known=known), *ddl.checks_constraints(route, known=known), _analyze(route)]
+    return Plan(route, "fresh", Job(route, route.target, load_id, finish), made=True)
+
+
+def prerequisites(conn: Connection, source: Connection, routes: Sequence[Route]) -> None:
+    """Schemas, types, extensions that the tables need on the target."""
+    with translated(), conn.transaction():
+        conn.execute("SELECT pg_advisory_xact_lock(7165131042)")
+        run(conn, ddl.prerequisites(source, conn, routes))
+
+
+def _fill(conn: Connection, route: Route, load_id: str, there: bool) -> Plan:
+    if not there:
+        raise Precondition(
+            "target_table_missing",
+            f"table {route.target} does not exist on the target",
+            "Create it, or set `create_target: true`.",
+        )
+    land.empty(conn, route.target)
+    return Plan(route, "fresh", Job(route, route.target, load_id, [_analyze(route)]))
+
+
+def _rebuild(
+    ctx: Context, conn: Connection, source: Connection, route: Route, load_id: str, known: ddl.Facts
+) -> Plan:
+    shadow = TableName(route.target.schema, f"headrace_{secrets.token_hex(6)}")
+    prerequisites(conn, source, [route])
+    with translated(), conn.transaction():
+        run(conn, ddl.create_table(route, shadow, known=known))
+    _set_detail(ctx, route, shadow=shadow.name)
+    finish = [
+        *ddl.indexes(route, shadow, known=known),
+        *ddl.checks_constraints(route, shadow, known=known),
+    ]
+    after = ddl.swap(route, shadow, known=known)
+    return Plan(route, "rebuild", Job(route, shadow, load_id, finish), after=after)
+
+
+def run(conn: Connection, statements: Sequence[str]) -> None:
+    """Execute statements that are ready as they stand."""
+    for statement in statements:
+        conn.execute(statement.encode())
+
+
+def _analyze(route: Route) -> str:
+    return f"ANALYZE {ddl.qualified(route.target)}"
+
+
+def _count(ctx: Context, job: Job) -> None:
+    ctx.store.update_table(ctx.name, job.route.source.name, rows_loaded=job.rows)
+
+
+def _land(ctx: Context, plan: Plan, taken: Cut, before: dict[TableName, catalog.Signature]) -> None:
+    """The load's last step for one table: nothing changed meanwhile, and the cut goes in with the data."""
+    route, name = plan.route, plan.route.source.name
+    with connect(ctx.source, name="headrace catalog") as conn:
+        if catalog.signatures(conn, [name]).get(name) != before.get(name):
+            raise Conflict(
+                "table_changed", f"{name} was rewritten or altered during the load; loading it again"
+            )
+    with open_target(ctx.target) as conn, translated(ctx.target):
+        row = progress.load_all(conn, ctx.name)[name]
+        if plan.way != "fresh":
+            _whole(conn, plan)
+        with conn.transaction():
+            if plan.way == "merge":
+                land.merge(conn, route, plan.job.into)
+                land.drop_table(conn, plan.job.into)
+            run(conn, plan.after)
+            run(conn, _finish_columns(ctx, route))
+            progress.put(conn, replace(row, state="live" if ctx.generation else "done", cut=taken))
+            progress.forget_load(conn, ctx.name, plan.job.load)
+        conn.execute(_analyze(route).encode())
+    _set_detail(ctx, route, rebuild=False, shadow=None, finish=None, loaded=True)
+    ctx.store.update_table(
+        ctx.name,
+        name,
+        state="catching_up" if ctx.generation else "live",
+        rows_loaded=plan.job.rows,
+        rows_total=plan.job.rows,
+        cut=asdict(taken),
+        error=None,
+    )
+    ctx.log("info", f"{name}: {plan.job.rows} rows loaded")
+    ctx.live(name)
+
+
+def _whole(conn: Connection, plan: Plan) -> None:
+    if land.count(conn, plan.job.into) != plan.job.rows:
+        raise Conflict("load_incomplete", f"{plan.job.into} lost rows while it was loaded; loading again")
+
+
+def _finish_columns(ctx: Context, route: Route) -> list[str]:
+    """What an added column had to leave until its existing rows were filled."""
+    wanted = _detail(ctx, route).get("finish") or []
+    assert isinstance(wanted, list)
+    return [s for m in route.columns if m.source.name in wanted for s in ddl.finish_column(route, m.source)]
+
+
+def _sequences(ctx: Context, routes: Sequence[Route]) -> None:
+    if not ctx.spec.create_target:
+        return
+    with connect(ctx.source, name="headrace catalog") as source, open_target(ctx.target) as conn:
+        with translated(ctx.target):
+            run(conn, ddl.sequences(source, conn, routes))

@@ -1,0 +1,185 @@
+"""One look at both sides for one pipeline: what would be replicated, what stands against it, what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace.checks import log as log_checks
+from headrace.checks.run import at, collect
+from headrace.engines.model import Route, Table, TableName
+from headrace.engines.postgres import catalog, checks_source, checks_target, ddl
+from headrace.engines.postgres.connection import Login, connect
+from headrace.errors import Finding
+from headrace.plan.routes import routes as plan_routes
+from headrace.settings import Settings
+from headrace.spec.models import ConnectionSpec, PipelineSpec
+from headrace.spec.patterns import select
+
+# What one core moved when measured; an estimate says the order of magnitude, not more.
+BYTES_PER_SECOND = 45_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """routes: what goes where. findings: of every side. ddl: statements that would run on the target.
+
+    estimate: ``{"tables", "rows", "bytes", "seconds"}``.
+    """
+
+    routes: list[Route]
+    findings: list[Finding]
+    ddl: list[str] = field(default_factory=list)
+    estimate: dict[str, Any] = field(default_factory=dict)
+
+
+def login(spec: ConnectionSpec) -> Login:
+    """How the PostgreSQL engine logs in with this connection."""
+    return Login(
+        host=spec.host,
+        port=spec.port,
+        database=spec.database,
+        user=spec.user,
+        password=spec.password.get_secret_value() if spec.password else "",
+        tls=spec.tls,
+        ca=spec.ca,
+        cert=spec.cert,
+        key=spec.key,
+    )
+
+
+def read_routes(spec: PipelineSpec, source: Login) -> list[Route]:
+    """The routes of a pipeline as the source's catalogue has them now. Raises Invalid for what does not fit."""
+    with connect(source, name="headrace catalog") as conn:
+        chosen = [name for name, _ in select(spec, catalog.tables(conn))]
+        described = catalog.describe(conn, chosen) if chosen else []
+    return plan_routes(spec, described)
+
+
+def inspect(
+    settings: Settings,
+    name: str,
+    spec: PipelineSpec,
+    source: ConnectionSpec,
+    target: ConnectionSpec,
+    *,
+    made: frozenset[TableName] = frozenset(),
+) -> Inspection:
+    """Ask both sides, Kafka and Connect everything. made: target tables that this pipeline made already."""
+    source_login, target_login = login(source), login(target)
+    # Raises what makes every further question pointless: an unreachable source, a wrong table name.
+    try:
+        found = read_routes(spec, source_login)
+    except Exception:
+        unreachable = collect(at("target", lambda: _reach(target_login)))
+        if unreachable:
+            # Both sides are told at once where both are wrong.
+            source_findings = collect(at("source", lambda: _reach(source_login)))
+            if source_findings:
+                return Inspection([], [*source_findings, *unreachable])
+        raise
+    tables = [_without_excluded(r) for r in found]
+    streams = spec.mode != "full_load_only"
+    fresh = {r.target for r in found} - made
+    findings = collect(
+        at(
+            "source",
+            lambda: checks_source.check(
+                source_login,
+                tables,
+                slot=spec.names.slot or "",
+                publication=spec.names.publication,
+                replica_identity=spec.replica_identity,
+                mode=spec.mode,
+            ),
+        ),
+        at(
+            "target",
+            lambda: checks_target.check(target_login, found, create_target=spec.create_target, fresh=fresh),
+        ),
+        at("target", lambda: checks_target.same_database(source_login, target_login, found)),
+        at(
+            "kafka",
+            lambda: log_checks.kafka(settings.kafka, settings.connect_secrets is None) if streams else [],
+        ),
+        at("connect", lambda: log_checks.connect(settings.connect) if streams else []),
+        at("spec", lambda: _route_findings(found)),
+    )
+    rows = sum(max(r.source.rows, 0) for r in found)
+    size = sum(max(r.source.bytes, 0) for r in found)
+    estimate = {
+        "tables": len(found),
+        "rows": rows,
+        "bytes": size,
+        "seconds": round(size / BYTES_PER_SECOND + 0.2 * len(found), 1),
+    }
+    statements = (
+        [s for r in found if r.target in fresh for s in (*ddl.create_table(r), *ddl.indexes(r))]
+        if spec.create_target and not any(f.severity == "error" for f in findings)
+        else []
+    )
+    return Inspection(found, findings, statements, estimate)
+
+
+def _reach(where: Login) -> list[Finding]:
+    connect(where).close()
+    return []
+
+
+def _without_excluded(route: Route) -> Table:
+    from dataclasses import replace
+
+    kept = {m.source.name for m in route.columns}
+    return replace(route.source, columns=tuple(c for c in route.source.columns if c.name in kept))
+
+
+def _route_findings(routes: Sequence[Route]) -> list[Finding]:
+    found: list[Finding] = []
+    if not routes:
+        found.append(
+            Finding(
+                "no_tables",
+                "error",
+                "spec",
+                "no table of the source is selected",
+                "Check `tables` and `exclude`.",
+            )
+        )
+    for route in routes:
+        found += ddl.findings(route)
+        if route.where is not None and not route.key:
+            found.append(
+                Finding(
+                    "filter_needs_key",
+                    "error",
+                    "spec",
+                    f"{route.source.name} has a row filter but no key to tell which rows leave it",
+                    "Give the table a primary key, or drop the filter.",
+                    subject=str(route.source.name),
+                )
+            )
+    found += _same_topics(routes)
+    return found
+
+
+def _same_topics(routes: Sequence[Route]) -> list[Finding]:
+    from headrace.engines.postgres.capture import topic
+
+    seen: dict[str, TableName] = {}
+    found = []
+    for route in routes:
+        name = topic("p", route.source.name)
+        if name in seen:
+            found.append(
+                Finding(
+                    "topic_collision",
+                    "error",
+                    "spec",
+                    f"{route.source.name} and {seen[name]} would share one Kafka topic",
+                    "Rename one of the tables, or put them into two pipelines.",
+                    subject=str(route.source.name),
+                )
+            )
+        seen.setdefault(name, route.source.name)
+    return found

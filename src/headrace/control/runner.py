@@ -1,0 +1,660 @@
+"""The reconciler of one pipeline: look, compare with what is wanted, take the next step that can be repeated."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import Any
+
+from headrace.apply.applier import Applier
+from headrace.apply.applier import Hooks as ApplyHooks
+from headrace.capture.markers import await_marker
+from headrace.control import loading, teardown
+from headrace.control.evolve import Evolution
+from headrace.control.generation import Generation, Makers, first_lines, invent, lost_position
+from headrace.control.preflight import inspect, login, read_routes
+from headrace.control.requests import Answers
+from headrace.control.shape import shape_of
+from headrace.engines.model import Route, TableName
+from headrace.engines.postgres import capture, progress
+from headrace.engines.postgres.connection import Login, connect
+from headrace.errors import Bug, HeadraceError, NotFound, Precondition, Unavailable, preflight_failed
+from headrace.settings import Settings
+from headrace.store import Store
+from headrace.store.records import Pipeline, TableState
+
+TICK = 0.2
+LEASE_SECONDS = 15.0
+RESTART_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
+
+
+class Runner:
+    """Runs one pipeline while it holds the pipeline's lease. ``run`` is the body of one thread."""
+
+    def __init__(self, settings: Settings, store: Store, name: str, owner: str) -> None:
+        self._settings, self._store, self.name, self._owner = settings, store, name, owner
+        self._makers = Makers(settings)
+        self._stop = threading.Event()
+        self._routes: dict[TableName, Route] | None = None
+        self._generation: Generation | None = None
+        self._evolution = Evolution(store, name)
+        self._applier: Applier | None = None
+        self._applier_thread: threading.Thread | None = None
+        self._load_thread: threading.Thread | None = None
+        self._stop_load = threading.Event()
+        self._load_error: HeadraceError | None = None
+        self._load_pause = 0.0
+        self._catch_ups: set[TableName] = set()
+        self._observed = 0.0
+        self._renewed = 0.0
+        self._restarts = 0
+        self._restart_at = 0.0
+        self._ready = False
+        self._answers = Answers(store, name, self.caught_up)
+        self._source: Login | None = None
+        self._target: Login | None = None
+        self._last_events = (time.monotonic(), 0)
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Ask ``run`` to end; what runs is put down orderly, nothing is torn down."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Reconcile until stopped, deleted, or until the lease is lost."""
+        pause = TICK
+        try:
+            while not self._stop.wait(pause):
+                if not self._keep_lease():
+                    self.log("warning", "another worker has taken over")
+                    return
+                try:
+                    if not self._tick():
+                        return
+                    pause = TICK
+                except HeadraceError as error:
+                    pause = self._failed(error)
+                except Exception as error:
+                    pause = self._failed(
+                        Bug("reconcile", f"{type(error).__name__}: {error}", "See the worker's log.")
+                    )
+        finally:
+            self._put_down()
+            self._makers.close()
+            self._store.release(self.name, self._owner)
+
+    def _keep_lease(self) -> bool:
+        if time.monotonic() - self._renewed < LEASE_SECONDS / 3:
+            return True
+        self._renewed = time.monotonic()
+        return self._store.renew(self.name, self._owner, LEASE_SECONDS)
+
+    def _tick(self) -> bool:
+        try:
+            pipeline = self._store.pipeline(self.name)
+        except NotFound:
+            return False
+        self._answers.settle()
+        match pipeline.desired:
+            case "deleted":
+                self._delete(pipeline)
+                return False
+            case "stopped":
+                self._bring_to_stop(pipeline)
+            case "running" | "paused":
+                if pipeline.status == "error":
+                    self._stop_applier()
+                else:
+                    self._bring_to_run(pipeline)
+        return True
+
+    def _failed(self, error: HeadraceError) -> float:
+        """Record a failure; how long to wait before the next tick, in seconds."""
+        pipeline = self._store.pipeline(self.name)
+        passing = isinstance(error, Unavailable) or error.kind in ("unavailable", "conflict")
+        if pipeline.error is None or pipeline.error.get("message") != error.message:
+            self.log("warning" if passing else "error", error.message, code=error.code)
+        if passing:
+            self._store.set_status(self.name, pipeline.status, pipeline.phase, error=error.as_dict())
+            return 1.0
+        if pipeline.desired != "deleted" and self._nothing_loaded():
+            self._undo(pipeline)
+        self._store.set_status(self.name, "error", error=error.as_dict())
+        return 1.0
+
+    def log(self, level: str, message: str, **context: Any) -> None:
+        """A line of the pipeline's log."""
+        self._store.log(self.name, level, "control", message, **context)
+
+    # -- towards running ------------------------------------------------------------------------------
+
+    def _bring_to_run(self, pipeline: Pipeline) -> None:
+        self._logins(pipeline)
+        if self._routes is None or pipeline.spec_version != pipeline.applied_version:
+            self._plan(pipeline)
+        if pipeline.spec.mode != "full_load_only":
+            self._ensure_capture(pipeline)
+        self._ensure_load(pipeline)
+        if pipeline.spec.mode != "full_load_only":
+            self._ensure_applier(pipeline)
+        if time.monotonic() - self._observed >= 1.0:
+            self._observed = time.monotonic()
+            self._observe(pipeline)
+        self._tell(pipeline)
+        self._requests(pipeline)
+
+    def _logins(self, pipeline: Pipeline) -> None:
+        source = login(self._store.connection(pipeline.spec.source).spec)
+        target = login(self._store.connection(pipeline.spec.target).spec)
+        if (source, target) != (self._source, self._target):
+            if self._source is not None:
+                self._put_down()
+            self._source, self._target = source, target
+
+    @property
+    def _ends(self) -> tuple[Login, Login]:
+        assert self._source is not None
+        assert self._target is not None
+        return self._source, self._target
+
+    def _plan(self, pipeline: Pipeline) -> None:
+        source, target = self._ends
+        known = {t.source: t for t in self._store.tables(self.name)}
+        if not known:
+            found = inspect(
+                self._settings,
+                self.name,
+                pipeline.spec,
+                self._store.connection(pipeline.spec.source).spec,
+                self._store.connection(pipeline.spec.target).spec,
+            )
+            if any(f.severity == "error" for f in found.findings):
+                raise preflight_failed(found.findings)
+            routes = found.routes
+        else:
+            routes = read_routes(pipeline.spec, source)
+        wanted = {r.source.name: r for r in routes}
+        for name in known.keys() - wanted.keys():
+            if pipeline.spec_version == pipeline.applied_version:
+                # Nobody asked for it to go: the table vanished from the source.
+                self._evolution.pause(name, f"table {name} is gone from the source")
+            else:
+                self._remove_table(pipeline, known[name], target)
+        for name, route in wanted.items():
+            self._adopt(pipeline, route, known.get(name))
+        self._routes = wanted
+        self._evolution.begin(pipeline, source, target, self._routes)
+        self._store.set_applied(self.name, pipeline.spec_version)
+
+    def _adopt(self, pipeline: Pipeline, route: Route, state: TableState | None) -> None:
+        shape = shape_of(route)
+        if state is None:
+            self._store.put_table(
+                self.name,
+                TableState(
+                    route.source.name, route.target, rows_total=route.source.rows, detail={"shape": shape}
+                ),
+            )
+        elif state.detail.get("shape") != shape:
+            # Changed by the spec, or on the source while no worker looked: loaded again as it is now.
+            self._store.update_table(self.name, state.source, target=route.target)
+            self._evolution.reload(route.source.name, rebuild=bool(state.detail.get("loaded")), shape=shape)
+
+    def _remove_table(self, pipeline: Pipeline, state: TableState, target: Login) -> None:
+        with connect(target, name="headrace control") as conn:
+            progress.forget(conn, self.name, state.source)
+        if self._generation is not None:
+            self._makers.topics.delete([self._generation.topic(state.source)])
+        self._store.remove_table(self.name, state.source)
+        self.log("info", f"{state.source} was taken out of the pipeline")
+
+    def _ensure_capture(self, pipeline: Pipeline) -> None:
+        source, _ = self._ends
+        assert self._routes is not None
+        routes = list(self._routes.values())
+        if self._generation is None:
+            if pipeline.generation is not None:
+                self._generation = Generation(**pipeline.generation)
+            else:
+                with connect(source) as conn:
+                    messages = capture.has_messages(conn)
+                self._generation = invent(self.name, pipeline.spec, messages)
+                # Stored before anything is made, so that whatever is made can be found and undone.
+                self._store.set_generation(self.name, self._generation.as_dict())
+            self._ready = False
+        if not self._ready:
+            if self._new_generation_needed(source):
+                return
+            self._makers.capture(self.name, self._generation, pipeline.spec, source, routes)
+            self._makers.refresh_secret(self._generation, source)
+            status = self._makers.connect.status(self._generation.connector)
+            if status is None or status.state in ("STOPPED", "PAUSED"):
+                self._makers.connect.resume(self._generation.connector)
+            self._makers.connect.wait(
+                self._generation.connector, lambda s: bool(s and (s.running or s.failed)), 60
+            )
+            self._ready = True
+
+    def _new_generation_needed(self, source: Login) -> bool:
+        """Whether slot or offsets are gone though tables were loaded by them; then all is made anew."""
+        assert self._generation is not None
+        if not any(t.detail.get("loaded") for t in self._store.tables(self.name)):
+            return False
+        with connect(source) as conn:
+            slot = capture.slot_state(conn, self._generation.slot)
+        if slot is None:
+            self._lose(f"replication slot {self._generation.slot} is gone")
+        elif slot.lost:
+            self._lose(f"the server has invalidated replication slot {self._generation.slot}")
+        elif self._makers.connect.config(self._generation.connector) is None:
+            self._lose(f"connector {self._generation.connector} was deleted")
+        else:
+            return False
+        return True
+
+    def _lose(self, why: str) -> None:
+        """The generation is lost: every table gets a new cut under a new one; nothing is skipped."""
+        assert self._generation is not None
+        source, target = self._ends
+        self.log("error", f"{why}: every table is loaded again from a new cut", code="generation_lost")
+        self._stop_threads()
+        with connect(target, name="headrace control") as conn:
+            for row in progress.load_all(conn, self.name).values():
+                if row.state == "live":
+                    progress.set_state(conn, self.name, row.source, "held")
+        self._makers.drop_log(self._generation)
+        self._makers.drop_source(self.name, self._generation, source)
+        for table in self._store.tables(self.name):
+            self._store.update_table(
+                self.name, table.source, state="pending", detail={**table.detail, "why": why}
+            )
+        self._store.set_generation(self.name, None)
+        self._generation = None
+        self._ready = False
+
+    # -- loading --------------------------------------------------------------------------------------
+
+    def _ensure_load(self, pipeline: Pipeline) -> None:
+        if self._load_thread is not None:
+            if self._load_thread.is_alive():
+                return
+            self._load_thread = None
+            if (error := self._load_error) is not None:
+                self._load_error = None
+                self._load_failed(error)
+        if time.monotonic() < self._load_pause or (
+            pipeline.spec.mode != "full_load_only" and not self._ready
+        ):
+            return
+        assert self._routes is not None
+        tables = self._store.tables(self.name)
+        waiting = [
+            t for t in tables if t.state in ("pending", "loading", "indexing") and t.source in self._routes
+        ]
+        if pipeline.spec.mode == "cdc_only":
+            self._begin_without_load(pipeline, waiting)
+        elif waiting:
+            self._start_load(pipeline, [t.source for t in waiting])
+        for table in tables:
+            if table.state == "catching_up" and pipeline.desired == "running":
+                self._catch_up(table.source)
+
+    def _load_failed(self, error: HeadraceError) -> None:
+        if error.code == "stopped":
+            return
+        self._load_pause = time.monotonic() + 1.0
+        if error.code == "table_changed":
+            self.log("info", error.message)
+            self._routes = None
+            return
+        raise error
+
+    def _context(self, pipeline: Pipeline) -> loading.Context:
+        source, target = self._ends
+        return loading.Context(
+            name=self.name,
+            kafka=self._settings.kafka,
+            spec=pipeline.spec,
+            store=self._store,
+            source=source,
+            target=target,
+            generation=self._generation if pipeline.spec.mode != "full_load_only" else None,
+            stop=lambda: self._stop.is_set() or self._stop_load.is_set(),
+            log=self.log,
+            live=self._made_live,
+        )
+
+    def _start_load(self, pipeline: Pipeline, names: list[TableName]) -> None:
+        assert self._routes is not None
+        routes = [self._routes[n] for n in names]
+        everything = list(self._routes.values())
+        context = self._context(pipeline)
+        self._stop_load.clear()
+
+        def body() -> None:
+            run = self._store.run_started(self.name, "load", tables=[str(n) for n in names])
+            try:
+                loading.load(context, routes, everything)
+                rows = sum(t.rows_loaded for t in self._store.tables(self.name) if t.source in names)
+                self._store.run_finished(run, "done", rows=rows)
+            except HeadraceError as error:
+                self._load_error = error
+                self._store.run_finished(run, "failed", errors=1, message=error.message)
+            except Exception as error:
+                self._load_error = Bug("load", f"{type(error).__name__}: {error}", "See the worker's log.")
+                self._store.run_finished(run, "failed", errors=1, message=str(error))
+
+        self._load_thread = threading.Thread(target=body, name=f"load-{self.name}", daemon=True)
+        self._load_thread.start()
+
+    def _begin_without_load(self, pipeline: Pipeline, waiting: list[TableState]) -> None:
+        if not waiting:
+            return
+        loading.begin_streams(
+            self._context(pipeline), [self._routes[t.source] for t in waiting if self._routes]
+        )
+
+    def _made_live(self, name: TableName) -> None:
+        if self._applier is not None:
+            self._applier.look_again(forgive=name)
+
+    def _catch_up(self, name: TableName) -> None:
+        if name in self._catch_ups or self._applier is None or name not in self._applier.reached():
+            return
+        self._catch_ups.add(name)
+
+        def body() -> None:
+            try:
+                self.caught_up(name)
+                for table in self._store.tables(self.name):
+                    if table.source == name and table.state == "catching_up":
+                        self._store.update_table(self.name, name, state="live")
+            except HeadraceError as error:
+                self.log("info", f"{name} has not caught up yet: {error.message}")
+            finally:
+                self._catch_ups.discard(name)
+
+        threading.Thread(target=body, name=f"catch-up-{name}", daemon=True).start()
+
+    def caught_up(self, name: TableName, patience: float = 600.0) -> None:
+        """Return once everything committed on the source before the call is applied. Raises Unavailable."""
+        generation, applier = self._generation, self._applier
+        source, _ = self._ends
+        if generation is None:
+            return
+        if applier is None:
+            raise Unavailable("not_applying", "the pipeline does not apply now", "Resume it.")
+
+        def halted() -> bool:
+            return self._stop.is_set() or self._applier is not applier or self._generation is not generation
+
+        with connect(source, name="headrace marker") as conn:
+            await_marker(
+                self._settings.kafka,
+                generation.marker_topic,
+                lambda: capture.emit_marker(conn, self.name, f"caught-up-{os.urandom(6).hex()}").text,
+                capture.marker_text,
+                timeout=120,
+                stop=halted,
+            )
+        topic = generation.topic(name)
+        end = self._makers.topics.ends([topic]).get(topic, 0)
+        deadline = time.monotonic() + patience
+        while applier.reached().get(name, -1) < end:
+            if halted() or time.monotonic() > deadline:
+                raise Unavailable(
+                    "not_caught_up", f"{name} has not reached offset {end} yet", "It is tried again."
+                )
+            time.sleep(0.01)
+
+    # -- applying -------------------------------------------------------------------------------------
+
+    def _ensure_applier(self, pipeline: Pipeline) -> None:
+        if pipeline.desired == "paused" or self._generation is None:
+            self._stop_applier()
+            return
+        if self._applier_thread is not None and self._applier_thread.is_alive():
+            return
+        source, target = self._ends
+        self._applier = Applier(
+            pipeline=self.name,
+            kafka=self._settings.kafka,
+            source=source,
+            target=target,
+            token=self._generation.token,
+            hooks=ApplyHooks(
+                route=self._route_of,
+                lenient=self._evolution.lenient,
+                broken=self._table_broken,
+                evolve=self._evolution.on_event,
+                log=lambda level, text: self._store.log(self.name, level, "apply", text),
+            ),
+        )
+        self._applier_thread = threading.Thread(
+            target=self._applier.run, name=f"apply-{self.name}", daemon=True
+        )
+        self._applier_thread.start()
+
+    def _route_of(self, name: TableName) -> Route | None:
+        return (self._routes or {}).get(name)
+
+    def _stop_applier(self) -> None:
+        if self._applier is not None:
+            self._applier.stop()
+        if self._applier_thread is not None:
+            self._applier_thread.join(30)
+        self._applier = self._applier_thread = None
+
+    def _table_broken(self, name: TableName, error: HeadraceError) -> None:
+        """A table cannot go on: a lost log is loaded again, anything else pauses the table."""
+        if error.code == "log_lost":
+            self.log("error", f"{error.message}: loading it again from a new cut", code=error.code)
+            self._evolution.reload(name)
+        elif error.code in ("unknown_field", "missing_field", "schema_changed"):
+            self._evolution.decide(name, error)
+        else:
+            self._evolution.pause(name, error.message, error)
+
+    # -- observing ------------------------------------------------------------------------------------
+
+    def _observe(self, pipeline: Pipeline) -> None:
+        if pipeline.spec.mode != "full_load_only" and self._generation is not None and self._ready:
+            self._watch_capture()
+        if self._load_thread is None:
+            self._evolution.look()
+        self._measure(pipeline)
+
+    def _watch_capture(self) -> None:
+        assert self._generation is not None
+        source, _ = self._ends
+        with connect(source, name="headrace control") as conn:
+            slot = capture.slot_state(conn, self._generation.slot)
+        if slot is None or slot.lost:
+            self._lose(
+                f"replication slot {self._generation.slot} is {'gone' if slot is None else 'invalidated'}"
+            )
+            return
+        status = self._makers.connect.status(self._generation.connector)
+        if status is None:
+            if self._makers.connect.config(self._generation.connector) is None:
+                self._lose(f"connector {self._generation.connector} was deleted")
+            return
+        if status.state in ("STOPPED", "PAUSED"):
+            self._makers.connect.resume(self._generation.connector)
+        elif status.failed:
+            self._restart(status.trace or "no trace")
+        else:
+            self._restarts = 0
+
+    def _restart(self, trace: str) -> None:
+        assert self._generation is not None
+        if lost_position(trace):
+            self._lose(f"the connector has lost its place: {first_lines(trace)}")
+            return
+        if time.monotonic() < self._restart_at:
+            return
+        pause = RESTART_PAUSES[min(self._restarts, len(RESTART_PAUSES) - 1)]
+        self._restarts += 1
+        self._restart_at = time.monotonic() + pause
+        self.log("warning", f"connector failed, restart {self._restarts}: {first_lines(trace)}")
+        self._makers.connect.restart(self._generation.connector)
+        if self._restarts >= len(RESTART_PAUSES):
+            raise Unavailable(
+                "connector_failing",
+                f"connector {self._generation.connector} keeps failing: {first_lines(trace)}",
+                "See the message; it is restarted on and on.",
+            )
+
+    def _measure(self, pipeline: Pipeline) -> None:
+        applier, generation = self._applier, self._generation
+        if applier is None or generation is None:
+            return
+        reached = applier.reached()
+        ends = self._makers.topics.ends([generation.topic(n) for n in reached])
+        behind = sum(max(ends.get(generation.topic(n), 0) - at, 0) for n, at in reached.items())
+        source, _ = self._ends
+        with connect(source, name="headrace control") as conn:
+            slot = capture.slot_state(conn, generation.slot)
+        latest = applier.counters.latencies[-1] if applier.counters.latencies else 0.0
+        now, events = time.monotonic(), applier.counters.events
+        before, then = self._last_events
+        self._last_events = (now, events)
+        lag = {
+            "events": behind,
+            "seconds": round(max(latest, 0.0), 3) if behind else 0.0,
+            "bytes": slot.retained if slot else 0,
+            "events_per_second": round(max(events - then, 0) / max(now - before, 0.001), 1),
+            "events_applied": events,
+            **_percentiles(list(applier.counters.latencies)),
+        }
+        self._store.set_lag(self.name, lag)
+        self._trim(generation, reached)
+
+    def _trim(self, generation: Generation, reached: dict[TableName, int]) -> None:
+        """Delete from the log what is applied, but for a margin in which the last record is found again."""
+        if int(time.monotonic()) % 60 == 0 and reached:
+            starts = self._makers.topics.starts([generation.topic(n) for n in reached])
+            self._makers.topics.trim(
+                {
+                    generation.topic(n): at - 10_000
+                    for n, at in reached.items()
+                    if at - 10_000 > starts.get(generation.topic(n), 0)
+                }
+            )
+
+    def _tell(self, pipeline: Pipeline) -> None:
+        """Write status and phase as they follow from the tables."""
+        tables = self._store.tables(self.name)
+        moving = [t.state for t in tables if t.state not in ("paused", "error")]
+        error = self._shown_trouble(tables)
+        if pipeline.spec.mode == "full_load_only":
+            done = moving and all(s == "live" for s in moving)
+            status, phase = ("idle", None) if done else ("running", "seeding")
+        elif pipeline.desired == "paused":
+            status, phase = "paused", _phase(moving)
+        else:
+            status, phase = "running", _phase(moving)
+        if not moving and tables:
+            status, phase = "error", None
+        if (pipeline.status, pipeline.phase, pipeline.error) != (status, phase, error):
+            self._store.set_status(self.name, status, phase, error=error)
+
+    def _shown_trouble(self, tables: list[TableState]) -> dict[str, Any] | None:
+        stuck = next((t.error for t in tables if t.state in ("paused", "error") and t.error), None)
+        if stuck:
+            return stuck
+        if self._load_thread is not None:
+            return self._store.pipeline(self.name).error
+        if self._applier is not None and self._applier.trouble is not None:
+            return self._applier.trouble.as_dict()
+        return None
+
+    # -- requests -------------------------------------------------------------------------------------
+
+    def _requests(self, pipeline: Pipeline) -> None:
+        request = self._store.take_request(self.name)
+        if request is None:
+            return
+        assert self._routes is not None
+        source, target = self._ends
+        match request.kind:
+            case "resync":
+                name = self._answers.table_of(
+                    request, self._routes, [t.source for t in self._store.tables(self.name)]
+                )
+                if name is not None:
+                    self._evolution.reload(name, shape=None)
+                    self._routes = None
+                    if self._applier is not None:
+                        self._applier.look_again(forgive=name)
+            case "verify":
+                self._answers.verify(request, source, target, list(self._routes.values()), self._applier)
+            case kind:
+                self._store.finish_request(
+                    request.id, error=Precondition("unknown_request", f"unknown request {kind!r}").as_dict()
+                )
+
+    # -- towards rest ---------------------------------------------------------------------------------
+
+    def _bring_to_stop(self, pipeline: Pipeline) -> None:
+        if pipeline.status in ("stopped", "draft"):
+            return
+        self._put_down()
+        if pipeline.generation is not None:
+            connector = Generation(**pipeline.generation).connector
+            if self._makers.connect.config(connector) is not None:
+                self._makers.connect.stop(connector)
+                self._makers.connect.wait(connector, lambda s: s is None or not s.tasks, 60)
+        self._store.set_status(self.name, "stopped", None, error=None)
+        self.log("info", "stopped; the replication slot is kept and holds back WAL until the next start")
+
+    def _put_down(self) -> None:
+        self._stop_threads()
+        self._routes = None
+        self._ready = False
+
+    def _stop_threads(self) -> None:
+        self._stop_load.set()
+        self._stop_applier()
+        if self._load_thread is not None and self._load_thread is not threading.current_thread():
+            self._load_thread.join(30)
+            self._load_thread = None
+            self._load_error = None
+
+    def _nothing_loaded(self) -> bool:
+        return not any(t.detail.get("loaded") for t in self._store.tables(self.name))
+
+    def _undo(self, pipeline: Pipeline) -> None:
+        """Take back whatever a failed first start has made."""
+        self._put_down()
+        try:
+            teardown.undo(self._makers, self._store, self._store.pipeline(self.name), drop_target=False)
+            self._generation = None
+        except HeadraceError as error:
+            self.log("warning", f"not everything could be taken back: {error.message}")
+
+    def _delete(self, pipeline: Pipeline) -> None:
+        self._store.set_status(self.name, "stopping", None)
+        self._put_down()
+        teardown.undo(
+            self._makers, self._store, pipeline, drop_target=bool(pipeline.flags.get("drop_target"))
+        )
+        self._store.remove_pipeline(self.name)
+
+
+def _phase(states: list[str]) -> str:
+    if any(s in ("pending", "loading", "indexing") for s in states):
+        return "seeding"
+    return "catching_up" if "catching_up" in states else "incremental"
+
+
+def _percentiles(latencies: list[float]) -> dict[str, float]:
+    if not latencies:
+        return {}
+    ordered = sorted(latencies)
+    return {
+        "latency_p50_ms": round(ordered[len(ordered) // 2] * 1000, 1),
+        "latency_p99_ms": round(ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)] * 1000, 1),
+    }

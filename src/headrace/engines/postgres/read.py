@@ -1,0 +1,158 @@
+"""Reading a PostgreSQL source: ranges of one snapshot as COPY streams, and rows by key as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import sql
+
+from headrace.engines.model import Column, Mapped, Route, TableName
+from headrace.engines.postgres.connection import Connection, Login, connect, translated
+from headrace.engines.postgres.masks import mask_expression
+
+PAGES_PER_RANGE = 8192  # 64 MiB
+BLOCK = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Blocks ``[first, last)`` of one physical relation; ``last`` None is open-ended."""
+
+    number: int
+    leaf: TableName
+    first: int
+    last: int | None
+
+
+def ranges(route: Route, tid_scan: bool) -> list[Range]:
+    """The ranges that together hold every row of the table.
+
+    tid_scan: whether the server scans only the blocks asked for (PostgreSQL 14 and later); without it a
+    relation is one range.
+    """
+    found: list[Range] = []
+    for leaf in route.source.leaves:
+        starts = range(0, max(leaf.pages, 1), PAGES_PER_RANGE) if tid_scan else range(1)
+        edges: list[int | None] = [*starts[1:], None]
+        for first, last in zip(starts, edges, strict=True):
+            found.append(Range(len(found), leaf.name, first, last))
+    return found
+
+
+def has_tid_scan(conn: Connection) -> bool:
+    """Whether ctid ranges are read without scanning the whole relation."""
+    return conn.info.server_version >= 140000
+
+
+def binary_safe(route: Route) -> bool:
+    """Whether COPY BINARY carries the row between servers: no value may embed ids of user-defined types."""
+    return all(m.mask is not None or _free_of_ids(m.source) for m in route.written)
+
+
+def _free_of_ids(column: Column) -> bool:
+    if column.base.startswith("_"):
+        return column.type_schema == "pg_catalog" and column.type.endswith("]")
+    return column.category[:1] in "berm"
+
+
+def open_worker(login: Login, snapshot: str) -> Connection:
+    """A connection inside the exported snapshot."""
+    conn = connect(login, name="headrace load", autocommit=True, statement_timeout="0", lock_timeout="0")
+    with translated():
+        conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+    return conn
+
+
+def select(route: Route, part: Range) -> sql.Composed:
+    """The query of one range: written columns in order, masks and row filter applied."""
+    conditions = [sql.SQL("t.ctid >= {}").format(sql.Literal(f"({part.first},0)"))]
+    if part.last is not None:
+        conditions.append(sql.SQL("t.ctid < {}").format(sql.Literal(f"({part.last},0)")))
+    if part.first == 0 and part.last is None:
+        conditions = []
+    if route.where:
+        conditions.append(sql.SQL("({})").format(sql.SQL(_literal_sql(route.where))))
+    return sql.SQL("SELECT {} FROM ONLY {} t{}").format(
+        sql.SQL(", ").join(_expression(m) for m in route.written),
+        sql.Identifier(part.leaf.schema, part.leaf.name),
+        sql.SQL(" WHERE {}").format(sql.SQL(" AND ").join(conditions)) if conditions else sql.SQL(""),
+    )
+
+
+def _literal_sql(text: str) -> Any:
+    return text
+
+
+def _expression(mapped: Mapped) -> sql.Composable:
+    column = sql.SQL("t.{}").format(sql.Identifier(mapped.source.name))
+    if mapped.mask is None:
+        return column
+    return sql.SQL(_literal_sql(mask_expression(column.as_string(None), mapped.mask, mapped.source)))
+
+
+def copy_out(conn: Connection, query: sql.Composed, binary: bool) -> Iterator[bytes]:
+    """Blocks of a COPY TO STDOUT, gathered to ``BLOCK`` bytes: one block of Python work for many rows."""
+    copy = sql.SQL("COPY ({}) TO STDOUT{}").format(query, sql.SQL(" (FORMAT BINARY)" if binary else ""))
+    with translated(), conn.cursor() as cursor, cursor.copy(copy) as stream:
+        gathered: list[bytes] = []
+        size = 0
+        for piece in stream:
+            data = bytes(piece)
+            gathered.append(data)
+            size += len(data)
+            if size >= BLOCK:
+                yield b"".join(gathered)
+                gathered.clear()
+                size = 0
+        if gathered:
+            yield b"".join(gathered)
+
+
+def reread(
+    conn: Connection, route: Route, columns: Sequence[int], keys: Sequence[tuple[Any, ...]]
+) -> dict[tuple[Any, ...], tuple[str | None, ...]]:
+    """Values of some written columns as text, for rows that the source (still) has.
+
+    columns: indexes into ``route.written``. keys: key values in the form events carry them (decoded). A key
+    that is absent from the answer has no row now, or one outside the row filter.
+    """
+    key_columns = [route.source.column(k) for k in route.key]
+    arrays = [[_text(key[i]) for key in keys] for i in range(len(key_columns))]
+    unnest = sql.SQL(", ").join(
+        sql.SQL("%s::text[]::{}[]").format(sql.SQL(_literal_sql(c.type))) for c in key_columns
+    )
+    names = [sql.Identifier(f"k{i}") for i in range(len(key_columns))]
+    join = sql.SQL(" AND ").join(
+        sql.SQL("t.{} {} k.{}").format(sql.Identifier(c.name), equality(c), n)
+        for c, n in zip(key_columns, names, strict=True)
+    )
+    wanted = [route.written[i] for i in columns]
+    only = sql.SQL("") if route.source.partitioned else sql.SQL("ONLY ")
+    query = sql.SQL("SELECT k.n{} FROM unnest({}) WITH ORDINALITY k({}, n) JOIN {}{} t ON {}{}").format(
+        sql.SQL("").join(sql.SQL(", ({})::text").format(_expression(m)) for m in wanted),
+        unnest,
+        sql.SQL(", ").join(names),
+        only,
+        sql.Identifier(route.source.name.schema, route.source.name.name),
+        join,
+        sql.SQL(" WHERE ({})").format(sql.SQL(_literal_sql(route.where))) if route.where else sql.SQL(""),
+    )
+    with translated():
+        rows = conn.execute(query, arrays).fetchall()
+    return {keys[int(row[0]) - 1]: tuple(row[1:]) for row in rows}
+
+
+def equality(column: Column) -> sql.Composable:
+    """The equality operator of a key column, whatever schema its type's operators live in."""
+    if column.base in ("citext", "ltree") and column.type_schema != "pg_catalog":
+        return sql.SQL("OPERATOR({}.=)").format(sql.Identifier(column.type_schema))
+    return sql.SQL("=")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)

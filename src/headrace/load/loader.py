@@ -1,0 +1,222 @@
+"""Workers that take ranges from a queue until every table of the snapshot is in the target."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from psycopg import sql
+
+from headrace.engines.model import Route, TableName
+from headrace.engines.postgres import progress, read
+from headrace.engines.postgres.connection import Connection, Login, connect, translated
+from headrace.errors import Conflict, HeadraceError, Unavailable
+
+
+@dataclass(slots=True)
+class Job:
+    """One table to load. into: the table that is filled. finish: statements to run once it is full, in order.
+
+    load: id of this attempt; marks of finished ranges carry it.
+    """
+
+    route: Route
+    into: TableName
+    load: str
+    finish: Sequence[str] = ()
+    rows: int = 0
+    _left: int = field(default=0, init=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a load tells: rows so far, that a table is full and gets its indexes, that it is done, trouble."""
+
+    rows: Callable[[Job], None] = lambda _: None
+    indexing: Callable[[Job], None] = lambda _: None
+    done: Callable[[Job], None] = lambda _: None
+    trouble: Callable[[HeadraceError], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+
+
+class Loader:
+    """Loads jobs from one exported snapshot; ``run`` returns when all are done, or raises.
+
+    rate: rows per second over all workers, None for as fast as it goes. Trouble with the target that may pass
+    (a lost connection, a full disk) is waited out as long as the snapshot stands.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: str,
+        source: Login,
+        target: Login,
+        snapshot: str,
+        alive: Callable[[], bool],
+        workers: int,
+        hooks: Hooks,
+        rate: int | None = None,
+    ) -> None:
+        self._pipeline, self._source, self._target = pipeline, source, target
+        self._snapshot, self._alive, self._workers = snapshot, alive, workers
+        self._hooks, self._rate = hooks, rate
+        self._queue: deque[tuple[Job, read.Range | None]] = deque()
+        self._lock = threading.Lock()
+        self._error: HeadraceError | None = None
+        self._started = time.monotonic()
+        self._total = 0
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Load all jobs, the largest first. Raises the first error that does not pass."""
+        with connect(self._source) as conn:
+            tid_scan = read.has_tid_scan(conn)
+        for job in sorted(jobs, key=lambda j: -sum(leaf.pages for leaf in j.route.source.leaves)):
+            parts = read.ranges(job.route, tid_scan)
+            job._left = len(parts)
+            self._queue.extend((job, part) for part in parts)
+        count = max(1, min(self._workers, len(self._queue)))
+        threads = [
+            threading.Thread(target=self._work, name=f"load-{self._pipeline}-{i}", daemon=True)
+            for i in range(count)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        pause = 0.2
+        worker = _Worker(self._source, self._target, self._snapshot)
+        try:
+            while (task := self._next()) is not None:
+                try:
+                    self._do(worker, *task)
+                    pause = 0.2
+                except Unavailable as error:
+                    worker.close()
+                    self._hooks.trouble(error)
+                    if not self._alive():
+                        self._fail(error)
+                        return
+                    with self._lock:
+                        self._queue.appendleft(task)
+                    time.sleep(pause)
+                    pause = min(pause * 2, 5.0)
+        except HeadraceError as error:
+            self._fail(error)
+        finally:
+            worker.close()
+
+    def _fail(self, error: HeadraceError) -> None:
+        with self._lock:
+            self._error = self._error or error
+            self._queue.clear()
+
+    def _next(self) -> tuple[Job, read.Range | None] | None:
+        if self._hooks.stop():
+            raise Conflict("stopped", "the load was stopped")
+        with self._lock:
+            return self._queue.popleft() if self._queue else None
+
+    def _do(self, worker: _Worker, job: Job, part: read.Range | None) -> None:
+        if part is None:
+            worker.finish(job.finish)
+            self._hooks.done(job)
+            return
+        rows = worker.copy(job, part, self._pipeline, self._hooks.stop)
+        with self._lock:
+            job.rows += rows
+            job._left -= 1
+            self._total += rows
+            full = job._left == 0
+            if full:
+                # Indexes are built by whoever is free next, while others go on copying.
+                self._queue.appendleft((job, None))
+        self._hooks.rows(job)
+        if full:
+            self._hooks.indexing(job)
+        self._throttle()
+
+    def _throttle(self) -> None:
+        if self._rate:
+            ahead = self._total / self._rate - (time.monotonic() - self._started)
+            if ahead > 0:
+                time.sleep(min(ahead, 5.0))
+
+
+class _Worker:
+    """The two connections of one load worker, opened when first needed."""
+
+    def __init__(self, source: Login, target: Login, snapshot: str) -> None:
+        self._source_login, self._target_login, self._snapshot = source, target, snapshot
+        self._source: Connection | None = None
+        self._target: Connection | None = None
+
+    def close(self) -> None:
+        for conn in (self._source, self._target):
+            if conn is not None:
+                conn.close()
+        self._source = self._target = None
+
+    def _ends(self) -> tuple[Connection, Connection]:
+        if self._source is None:
+            self._source = read.open_worker(self._source_login, self._snapshot)
+        if self._target is None:
+            self._target = open_target(self._target_login)
+        return self._source, self._target
+
+    def copy(self, job: Job, part: read.Range, pipeline: str, stop: Callable[[], bool]) -> int:
+        """Copy one range; rows written. A range that is in already is not copied again."""
+        source, target = self._ends()
+        known = progress.marked(target, pipeline, job.load)
+        if part.number in known:
+            return known[part.number]
+        binary = read.binary_safe(job.route)
+        into = sql.SQL("COPY {} ({}) FROM STDIN{}").format(
+            sql.Identifier(job.into.schema, job.into.name),
+            sql.SQL(", ").join(sql.Identifier(m.target) for m in job.route.written),
+            sql.SQL(" (FORMAT BINARY)" if binary else ""),
+        )
+        with translated(self._target_login), target.transaction(), target.cursor() as cursor:
+            with cursor.copy(into) as sink:
+                for block in read.copy_out(source, read.select(job.route, part), binary):
+                    if stop():
+                        raise Conflict("stopped", "the load was stopped")
+                    sink.write(block)
+            rows = cursor.rowcount
+            progress.mark_range(target, pipeline, job.load, part.number, rows)
+        return rows
+
+    def finish(self, statements: Sequence[str]) -> None:
+        """Run the finishing statements in one transaction, so that they can be repeated after trouble."""
+        if self._target is None:
+            self._target = open_target(self._target_login)
+        with translated(self._target_login), self._target.transaction():
+            for statement in statements:
+                self._target.execute(statement.encode())
+
+
+def open_target(login: Login) -> Connection:
+    """A connection for bulk writing: no time-outs, triggers off where we may."""
+    conn = connect(
+        login, name="headrace load", statement_timeout="0", lock_timeout="30s", maintenance_work_mem="256MB"
+    )
+    replica_role(conn)
+    return conn
+
+
+def replica_role(conn: Connection) -> bool:
+    """Switch triggers and foreign keys off for the session, where the user may."""
+    import psycopg
+
+    try:
+        conn.execute("SET session_replication_role = replica")
+    except psycopg.errors.InsufficientPrivilege:
+        return False
+    return True

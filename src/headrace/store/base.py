@@ -1,0 +1,49 @@
+"""What every part of the store stands on: the engine, and the way from a pipeline's name to its row."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Connection, Engine, Row, or_, select
+
+from headrace.errors import NotFound
+from headrace.store.database import reading, writing
+from headrace.store.schema import pipelines
+
+Transaction = Connection
+
+
+class Part:
+    """A part of the store; each method is one transaction of its own, so threads may share it."""
+
+    _engine: Engine
+
+    def _reading(self) -> Any:
+        return reading(self._engine)
+
+    def _writing(self) -> Any:
+        return writing(self._engine)
+
+
+def new_id() -> str:
+    """A fresh UUID."""
+    return str(uuid4())
+
+
+def pipeline_row(transaction: Transaction, name: str, *, lock: bool = False) -> Row[Any]:
+    """The live pipeline of that name or id; NotFound ``no_such_pipeline``."""
+    query = select(pipelines).where(
+        or_(pipelines.c.name == name, pipelines.c.id == name), pipelines.c.deleted_at.is_(None)
+    )
+    row = transaction.execute(query.with_for_update() if lock else query).first()
+    if row is None:
+        raise NotFound(
+            "no_such_pipeline", f"There is no pipeline {name}", "See `headrace status`.", {"name": name}
+        )
+    return row
+
+
+def pipeline_id(transaction: Transaction, name: str) -> str:
+    """The id of the live pipeline of that name or id; NotFound ``no_such_pipeline``."""
+    return str(pipeline_row(transaction, name).id)

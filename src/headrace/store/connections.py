@@ -1,0 +1,159 @@
+"""Stored connections: secrets encrypted, everything else readable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Row, insert, or_, select, update
+
+from headrace.errors import Conflict, NotFound
+from headrace.spec.models import ConnectionSpec
+from headrace.spec.secrets import SECRET_FIELDS, plain
+from headrace.store.base import Part, Transaction, new_id
+from headrace.store.database import now
+from headrace.store.records import Connection, ConnectionTest
+from headrace.store.schema import connection_tests, connections, pipelines
+from headrace.store.secrets import Cipher
+
+_OWN_COLUMNS = {
+    "engine": "database_type",
+    "host": "host",
+    "port": "port",
+    "database": "database",
+    "user": "username",
+}
+
+
+class Connections(Part):
+    """Reading and writing connections."""
+
+    _cipher: Cipher
+
+    def put_connection(
+        self, name: str, spec: ConnectionSpec, *, references: Mapping[str, str] | None = None
+    ) -> Connection:
+        """Create or replace; nothing is written when nothing changes. references: field -> ``${env:X}``."""
+        with self._writing() as transaction:
+            row = _find(transaction, name)
+            old = self._record(row) if row else None
+            if old and old.spec == spec and old.references == dict(references or {}):
+                return old
+            values = {**self._columns(spec), "secret_references": dict(references or {}), "updated_at": now()}
+            if row is None:
+                fresh = {"id": new_id(), "name": name, "created_at": values["updated_at"]}
+                transaction.execute(insert(connections).values(**fresh, **values))
+            else:
+                transaction.execute(update(connections).where(connections.c.id == row.id).values(**values))
+            return self._record(_existing(transaction, name))
+
+    def connection(self, name: str) -> Connection:
+        """The connection of that name or id; NotFound ``no_such_connection``."""
+        with self._reading() as transaction:
+            return self._record(_existing(transaction, name))
+
+    def connections(self) -> list[Connection]:
+        """All, by name."""
+        query = select(connections).where(connections.c.deleted_at.is_(None)).order_by(connections.c.name)
+        with self._reading() as transaction:
+            return [self._record(row) for row in transaction.execute(query)]
+
+    def delete_connection(self, name: str) -> None:
+        """Take it away (secrets wiped); Conflict ``connection_in_use`` naming the pipelines that use it."""
+        with self._writing() as transaction:
+            row = _existing(transaction, name)
+            users = _users(transaction, row.id)
+            if users:
+                raise Conflict(
+                    "connection_in_use",
+                    f"{row.name} is used by {', '.join(users)}",
+                    "Delete these pipelines first.",
+                    {"pipelines": users},
+                )
+            gone = {"deleted_at": now(), "is_active": False, "secrets": ""}
+            transaction.execute(update(connections).where(connections.c.id == row.id).values(**gone))
+
+    def add_connection_test(self, name: str, status: str, response_time_ms: float, error: str | None) -> None:
+        """Note the outcome (``ok`` or ``failed``) of a test."""
+        with self._writing() as transaction:
+            row, at = _existing(transaction, name), now()
+            transaction.execute(
+                insert(connection_tests).values(
+                    connection_id=row.id,
+                    test_status=status,
+                    response_time_ms=response_time_ms,
+                    error_message=error,
+                    tested_at=at,
+                )
+            )
+            tested = {"last_tested_at": at, "last_test_status": status}
+            transaction.execute(update(connections).where(connections.c.id == row.id).values(**tested))
+
+    def connection_tests(self, name: str, limit: int = 50) -> list[ConnectionTest]:
+        """Past tests, newest first."""
+        with self._reading() as transaction:
+            row = _existing(transaction, name)
+            query = select(connection_tests).where(connection_tests.c.connection_id == row.id)
+            rows = transaction.execute(query.order_by(connection_tests.c.id.desc()).limit(limit))
+            return [
+                ConnectionTest(r.test_status, r.response_time_ms, r.error_message, r.tested_at) for r in rows
+            ]
+
+    def rotate_secrets(self) -> int:
+        """Encrypt all secrets with the first key again; returns how many."""
+        with self._writing() as transaction:
+            rows = list(transaction.execute(select(connections).where(connections.c.deleted_at.is_(None))))
+            for row in rows:
+                sealed = self._cipher.seal(self._cipher.open(row.secrets))
+                transaction.execute(
+                    update(connections).where(connections.c.id == row.id).values(secrets=sealed)
+                )
+            return len(rows)
+
+    def _columns(self, spec: ConnectionSpec) -> dict[str, Any]:
+        data = plain(spec)
+        secrets = {name: data.pop(name) for name in SECRET_FIELDS}
+        own = {column: data.pop(name, None) for name, column in _OWN_COLUMNS.items()}
+        return {**own, "secrets": self._cipher.seal(secrets), "additional_config": data}
+
+    def _record(self, row: Row[Any]) -> Connection:
+        own = {name: getattr(row, column) for name, column in _OWN_COLUMNS.items()}
+        data = {**own, **row.additional_config, **self._cipher.open(row.secrets)}
+        return Connection(
+            row.id,
+            row.name,
+            ConnectionSpec.model_validate({k: v for k, v in data.items() if v is not None}),
+            row.secret_references,
+            row.last_tested_at,
+            row.last_test_status,
+            row.created_at,
+            row.updated_at,
+        )
+
+
+def connection_id(transaction: Transaction, name: str) -> str:
+    """The id of the live connection of that name; NotFound ``no_such_connection``."""
+    return str(_existing(transaction, name).id)
+
+
+def _find(transaction: Transaction, name: str) -> Row[Any] | None:
+    named = or_(connections.c.name == name, connections.c.id == name)
+    return transaction.execute(select(connections).where(named, connections.c.deleted_at.is_(None))).first()
+
+
+def _existing(transaction: Transaction, name: str) -> Row[Any]:
+    row = _find(transaction, name)
+    if row is None:
+        raise NotFound(
+            "no_such_connection",
+            f"There is no connection {name}",
+            "Connections are stored by `headrace apply`.",
+            {"name": name},
+        )
+    return row
+
+
+def _users(transaction: Transaction, id_: str) -> list[str]:
+    used = or_(pipelines.c.source_connection_id == id_, pipelines.c.target_connection_id == id_)
+    query = select(pipelines.c.name).where(used, pipelines.c.deleted_at.is_(None))
+    return sorted(transaction.execute(query).scalars())

@@ -1,0 +1,107 @@
+"""The metadata database: opening, migrating, transactions, and the one place where its errors become ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from headrace.errors import Bug, Conflict, Unavailable
+
+# Any number will do; it only has to be ours. Held while migrating.
+_MIGRATION_LOCK = 7_237_723
+_BUSY_MS = 30_000
+
+
+def now() -> datetime:
+    """The current instant, aware, UTC."""
+    return datetime.now(UTC)
+
+
+def open_engine(address: str) -> Engine:
+    """An engine for a SQLAlchemy URL, its database migrated to the newest shape."""
+    url = make_url(address)
+    if url.drivername in ("postgresql", "postgres"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.get_backend_name() == "sqlite":
+        engine = _sqlite(url.database or "", url)
+    else:
+        engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15, pool_recycle=1800)
+    _migrate(engine)
+    return engine
+
+
+def _sqlite(path: str, url: Any) -> Engine:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own transaction handling starts them too late for DDL and for locking; we say BEGIN.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {_BUSY_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A reader that turns writer can meet a newer state and fail; a writer takes the lock at once.
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads."""
+    with _translated(), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes: committed at the end, rolled back on any error."""
+    with _translated(), engine.connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
+
+
+def _migrate(engine: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    with writing(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except IntegrityError as error:
+        raise Conflict(
+            "exists_already", "Something else stored the same at the same time", "Try again.", {}
+        ) from error
+    except DBAPIError as error:
+        raise Unavailable(
+            "metadata_unavailable",
+            f"The metadata database does not answer: {error.orig}",
+            "Check HEADRACE_DATABASE_URL, that its server runs, and space on its disk.",
+        ) from error
+    except SQLAlchemyError as error:
+        raise Bug("metadata", f"The metadata database: {error}") from error

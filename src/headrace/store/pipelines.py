@@ -1,0 +1,153 @@
+"""Stored pipelines: what is wanted of them, and what the worker says of them."""
+
+from __future__ import annotations
+
+from types import EllipsisType
+from typing import Any
+
+from sqlalchemy import Row, delete, insert, select, update
+
+from headrace.spec.models import PipelineSpec
+from headrace.store.base import Part, new_id, pipeline_row
+from headrace.store.connections import connection_id
+from headrace.store.database import now
+from headrace.store.records import Desired, Pipeline
+from headrace.store.schema import (
+    dead_letters,
+    leases,
+    pipeline_connectors,
+    pipeline_tables,
+    pipelines,
+    requests,
+)
+
+# Forgotten with the pipeline; its logs, runs and metrics stay.
+_OF_THE_LIVE = (pipeline_tables, pipeline_connectors, requests, dead_letters)
+
+
+class Pipelines(Part):
+    """Reading and writing pipelines."""
+
+    def put_pipeline(self, name: str, spec: PipelineSpec) -> Pipeline:
+        """Create (``draft``, desired ``stopped``) or update; the version rises only when the spec changes.
+
+        Raises NotFound ``no_such_connection``.
+        """
+        with self._writing() as transaction:
+            data = spec.model_dump(mode="json")
+            values = {
+                "source_connection_id": connection_id(transaction, spec.source),
+                "target_connection_id": connection_id(transaction, spec.target),
+                "mode": spec.mode,
+                "spec": data,
+                "updated_at": now(),
+            }
+            row = transaction.execute(
+                select(pipelines).where(pipelines.c.name == name, pipelines.c.deleted_at.is_(None))
+            ).first()
+            if row is None:
+                transaction.execute(insert(pipelines).values(name=name, **_fresh(), **values))
+            elif row.spec != data:
+                changed = {**values, "spec_version": row.spec_version + 1}
+                transaction.execute(update(pipelines).where(pipelines.c.id == row.id).values(**changed))
+            return _record(pipeline_row(transaction, name))
+
+    def pipeline(self, name: str) -> Pipeline:
+        """The pipeline of that name or id; NotFound ``no_such_pipeline``."""
+        with self._reading() as transaction:
+            return _record(pipeline_row(transaction, name))
+
+    def pipelines(self, status: str | None = None) -> list[Pipeline]:
+        """All by name, or those whose status or phase is the one given."""
+        query = select(pipelines).where(pipelines.c.deleted_at.is_(None)).order_by(pipelines.c.name)
+        if status:
+            query = query.where((pipelines.c.status == status) | (pipelines.c.phase == status))
+        with self._reading() as transaction:
+            return [_record(row) for row in transaction.execute(query)]
+
+    def remove_pipeline(self, name: str) -> None:
+        """Forget it and its tables, requests and dead letters; logs and runs stay. NotFound."""
+        with self._writing() as transaction:
+            row = pipeline_row(transaction, name)
+            for owned in _OF_THE_LIVE:
+                transaction.execute(delete(owned).where(owned.c.pipeline_id == row.id))
+            transaction.execute(delete(leases).where(leases.c.name == row.name))
+            gone = {"deleted_at": now(), "generation": None, "lag": None, "phase": None}
+            transaction.execute(update(pipelines).where(pipelines.c.id == row.id).values(**gone))
+
+    def set_desired(
+        self, name: str, desired: Desired, *, status: str | None = None, **flags: Any
+    ) -> Pipeline:
+        """What the user wants from now on; flags replace the old ones.
+
+        status: in the same transaction, the status to show until the worker takes over (phase and error are
+        cleared with it), so that nobody reads the old state as the answer to the new wish.
+        """
+        values: dict[str, Any] = {"desired": desired, "flags": flags}
+        if status:
+            values |= {"status": status, "phase": None, "error": None}
+        return self._set(name, **values)
+
+    def set_status(
+        self,
+        name: str,
+        status: str,
+        phase: str | None = None,
+        error: dict[str, Any] | EllipsisType | None = ...,
+    ) -> Pipeline:
+        """What the worker sees; error is left as it is unless given (None clears it)."""
+        values: dict[str, Any] = {"status": status, "phase": phase}
+        if error is not ...:
+            values["error"] = error
+        return self._set(name, **values)
+
+    def set_applied(self, name: str, version: int) -> Pipeline:
+        """The spec version the worker has brought about."""
+        return self._set(name, applied_version=version)
+
+    def set_generation(self, name: str, generation: dict[str, Any] | None) -> Pipeline:
+        """Slot, publication, connector, prefix and so on of the current generation; None: there is none."""
+        return self._set(name, generation=generation)
+
+    def set_lag(self, name: str, lag: dict[str, Any] | None) -> None:
+        """``{"events", "seconds", "bytes"}`` as last measured."""
+        self._set(name, touched=False, lag=lag)
+
+    def _set(self, name: str, *, touched: bool = True, **values: Any) -> Pipeline:
+        if touched:
+            values["updated_at"] = now()
+        with self._writing() as transaction:
+            row = pipeline_row(transaction, name)
+            transaction.execute(update(pipelines).where(pipelines.c.id == row.id).values(**values))
+            return _record(pipeline_row(transaction, row.id))
+
+
+def _fresh() -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "spec_version": 1,
+        "applied_version": 0,
+        "desired": "stopped",
+        "flags": {},
+        "status": "draft",
+        "created_at": now(),
+    }
+
+
+def _record(row: Row[Any]) -> Pipeline:
+    return Pipeline(
+        row.id,
+        row.name,
+        PipelineSpec.model_validate(row.spec),
+        row.spec_version,
+        row.applied_version,
+        row.desired,
+        row.flags,
+        row.status,
+        row.phase,
+        row.error,
+        row.generation,
+        row.lag,
+        row.created_at,
+        row.updated_at,
+    )

@@ -1,0 +1,33 @@
+"""The door of the room."""
+
+from __future__ import annotations
+
+from headrace.settings import Settings
+from headrace.store.connections import Connections
+from headrace.store.database import open_engine
+from headrace.store.journal import Journal
+from headrace.store.pipelines import Pipelines
+from headrace.store.queue import Queue
+from headrace.store.secrets import cipher
+from headrace.store.tables import Tables
+
+
+class Store(Connections, Pipelines, Tables, Queue, Journal):
+    """Everything Headrace remembers. Opening migrates; each call is a transaction; threads may share one.
+
+    Every call may raise Unavailable ``metadata_unavailable``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        self._cipher = cipher(settings.key_file)
+        self._engine = open_engine(settings.metadata_url)
+
+    def close(self) -> None:
+        """Close all connections to the metadata database."""
+        self._engine.dispose()
+
+    def ping(self) -> None:
+        """Unavailable when the metadata database does not answer."""
+        with self._reading() as transaction:
+            transaction.exec_driver_sql("SELECT 1")

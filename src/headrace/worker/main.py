@@ -1,0 +1,70 @@
+"""The loop that finds pipelines without a worker and runs them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import threading
+
+from headrace.control.runner import LEASE_SECONDS, Runner
+from headrace.errors import HeadraceError
+from headrace.settings import Settings
+from headrace.store import Store
+
+_log = logging.getLogger("headrace.worker")
+
+
+class Worker:
+    """Runs pipelines until told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._store = Store(settings)
+        self._owner = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._running: dict[str, tuple[Runner, threading.Thread]] = {}
+        self.stopping = threading.Event()
+
+    def run(self) -> None:
+        """Look for work twice a second; on the way out, put every pipeline down orderly."""
+        while not self.stopping.is_set():
+            try:
+                self._look()
+            except HeadraceError as error:
+                _log.warning("the store is not usable now: %s", error.message)
+            self.stopping.wait(0.25)
+        for runner, _ in self._running.values():
+            runner.stop()
+        for _, thread in self._running.values():
+            thread.join(60)
+        self._store.close()
+
+    def _look(self) -> None:
+        self._store.beat("worker", self._owner, os.getpid())
+        for name, (_, thread) in list(self._running.items()):
+            if not thread.is_alive():
+                del self._running[name]
+        for pipeline in self._store.pipelines():
+            if pipeline.name in self._running or pipeline.status == "draft":
+                continue
+            if pipeline.desired == "stopped" and pipeline.status == "stopped":
+                continue
+            if self._store.acquire(pipeline.name, self._owner, LEASE_SECONDS):
+                self._start(pipeline.name)
+
+    def _start(self, name: str) -> None:
+        self._store.requeue_requests(name)
+        runner = Runner(self._settings, self._store, name, self._owner)
+        thread = threading.Thread(target=runner.run, name=f"pipeline-{name}", daemon=True)
+        self._running[name] = (runner, thread)
+        thread.start()
+
+
+def main(settings: Settings) -> None:
+    """Run a worker in this process until SIGTERM or SIGINT."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    worker = Worker(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stopping.set())
+    worker.run()

@@ -88,7 +88,7 @@ def inspect(
             lambda: checks_source.check(
                 source_login,
                 tables,
-                slot=spec.names.slot or "",
+                slot=spec.names.slot or "headrace_new",
                 publication=spec.names.publication,
                 replica_identity=spec.replica_identity,
                 mode=spec.mode,

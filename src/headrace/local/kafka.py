@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from headrace.errors import Unavailable
-from headrace.local.jvm import ENVIRONMENT, Program, properties, write
+from headrace.local.jvm import ENVIRONMENT, Program, write_config
 from headrace.local.ports import HOST, answers, free_port
 from headrace.local.process import Service
 
@@ -28,7 +28,7 @@ def kafka_service(
     config = data / "kafka.properties"
 
     def command() -> list[str]:
-        write(config, properties(server_properties(data, port, free_port()) | dict(settings or {})))
+        write_config(config, server_properties(data, port, free_port()) | dict(settings or {}))
         _format(data, config, logs)
         return Program("kafka", "kafka.Kafka", [str(config)], HEAP_MB, logs, record=record).command()
 

@@ -75,7 +75,8 @@ class Queue(Part):
         statement = upsert(leases).values(name=name, **values)
         statement = statement.on_conflict_do_update(index_elements=["name"], set_=values, where=free)
         with self._writing() as transaction:
-            return bool(transaction.execute(statement).rowcount == 1)
+            # Drivers count inserted rows differently; a returned row cannot be misread.
+            return transaction.execute(statement.returning(leases.c.name)).first() is not None
 
     def renew(self, name: str, owner: str, seconds: float) -> bool:
         """Hold the lease for so long from now; False when it has run out or is another's."""

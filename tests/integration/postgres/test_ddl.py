@@ -9,7 +9,7 @@ import pytest
 from two_databases import Pair, route
 
 from headrace.engines.model import Route, Table, TableName
-from headrace.engines.postgres import catalog, ddl
+from headrace.engines.postgres import catalog, ddl, expressions
 from headrace.errors import Denied, Invalid, Precondition
 
 ZOO = r"""
@@ -90,6 +90,44 @@ def test_round_trip(pair: Pair) -> None:
     pair.run(ddl.drop_created(routes))
     assert catalog.tables(pair.target) == []
     assert not pair.target.execute("SELECT 1 FROM pg_sequences").fetchall()
+
+
+MENTIONED = """
+SELECT c.relname, ARRAY(
+  SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum > 0 AND (
+    a.attnum = ANY(i.indkey) OR EXISTS (
+      SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = i.indexrelid
+        AND d.refobjid = i.indrelid AND d.refobjsubid = a.attnum)) ORDER BY 1)
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = %(oid)s
+UNION ALL
+SELECT k.conname, ARRAY(SELECT a.attname::text FROM pg_attribute a
+                        WHERE a.attrelid = k.conrelid AND a.attnum = ANY(k.conkey) ORDER BY 1)
+FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'c'
+"""
+
+
+def test_columns_of_definitions_are_those_the_server_depends_on(pair: Pair) -> None:
+    pair.source.execute(ZOO)
+    pair.source.execute("""
+        CREATE TABLE public.odd (lower text, year date, gist int4range, public int, "text" text, siglen text,
+          "without" timestamp, "zone" interval, a_b int, "position" int, day date, b bool);
+        CREATE INDEX ON public.odd (lower("text"), EXTRACT(year FROM day), (("without" - "zone")::date));
+        CREATE INDEX ON public.odd USING gist (siglen types.gist_trgm_ops (siglen = 32), gist);
+        CREATE INDEX ON public.odd ((a_b::text::varchar(3)::text), (CASE WHEN b THEN "zone" ELSE '1 day'::interval END));
+        CREATE INDEX ON public.odd (year date_ops, public int4_ops) WHERE b IS NOT TRUE AND "position" IN (1, 2);
+        ALTER TABLE public.odd ADD CHECK ((year - day)::double precision::numeric(5,2) > public::numeric),
+          ADD CHECK ("text" ~~ 'lower(siglen)' AND position('a' IN lower) > 0 AND overlay("text" PLACING lower FROM 1) <> ''),
+          ADD CHECK (make_interval(days => public) > "zone" AND ARRAY[a_b, "position"] <> '{}');
+    """)
+    for table in pair.tables().values():
+        named = {c.name for c in table.columns}
+        definitions = {i.name: i.definition for i in table.indexes}
+        definitions |= {c.name: c.definition for c in table.constraints if c.kind == "check"}
+        for name, columns in pair.source.execute(MENTIONED, {"oid": table.oid}).fetchall():
+            text = definitions[name]
+            body = text[text.index(" USING ") :] if text.startswith("CREATE") and '"' not in name else text
+            body = body.split(" ON ", 1)[-1] if '"' in name else body
+            assert sorted(expressions.columns_in(body, named)) == columns, text
 
 
 def test_shadow_tables_are_swapped_in(pair: Pair) -> None:

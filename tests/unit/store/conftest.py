@@ -8,11 +8,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from headrace.local.postgres import PostgresServer
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.store import Store
+from headrace.store.database import open_engine
 
 
 @pytest.fixture(scope="session")
@@ -22,16 +24,31 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def fresh_url(server: PostgresServer) -> Callable[[], str]:
+def fresh_url(server: PostgresServer) -> Callable[..., str]:
     numbers = count()
+    base = f"postgresql://postgres:{server.password}@127.0.0.1:{server.port}"
 
-    def make() -> str:
+    def make(template: str = "migrated") -> str:
         name = f"metadata{next(numbers)}"
         with psycopg.connect(server.conninfo, autocommit=True) as conn:
-            conn.execute(f"CREATE DATABASE {name}")
-        return f"postgresql://postgres:{server.password}@127.0.0.1:{server.port}/{name}"
+            conn.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+        return f"{base}/{name}"
 
+    with psycopg.connect(server.conninfo, autocommit=True) as conn:
+        conn.execute("CREATE DATABASE migrated")
+    open_engine(f"{base}/migrated").dispose()
     return make
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def unmigrated(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    if request.param == "sqlite":
+        return Settings(tmp_path)
+    return Settings(tmp_path, database_url=request.getfixturevalue("fresh_url")("template0"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -24,16 +24,16 @@ USERS = TableName("public", "users")
 STATE = TableState(USERS, TableName("crm", "users"))
 
 
-def test_migrations_bring_about_the_schema(settings: Settings) -> None:
-    engine = open_engine(settings.metadata_url)
+def test_migrations_bring_about_the_schema(unmigrated: Settings) -> None:
+    engine = open_engine(unmigrated.metadata_url)
     with reading(engine) as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     engine.dispose()
 
 
-def test_opening_again_and_at_once_is_safe(settings: Settings) -> None:
+def test_opening_again_and_at_once_is_safe(unmigrated: Settings) -> None:
     with ThreadPoolExecutor(4) as pool:
-        for store in pool.map(lambda _: Store(settings), range(4)):
+        for store in pool.map(lambda _: Store(unmigrated), range(4)):
             store.ping()
             store.close()
 

@@ -64,13 +64,15 @@ def check_findings(route: Route, known: Facts | None = None) -> Iterator[Finding
             yield shape.left_out(route, "constraint", f"check {check.name!r}", reason)
 
 
-def foreign_keys(routes: Sequence[Route]) -> list[str]:
+def foreign_keys(routes: Sequence[Route], *, known: Facts | None = None) -> list[str]:
     """Foreign keys of which both ends are replicated whole, sorted by table and name; made at ``drain``."""
     ends = {route.source.name: route for route in routes}
     found: list[str] = []
     for route in sorted(routes, key=lambda r: r.source.name):
         for constraint in route.source.constraints:
             other = ends.get(constraint.references) if constraint.references else None
+            if known and known.version < 180000 and "PERIOD" in constraint.definition:
+                continue
             if other and not other.where and (tail := _foreign(constraint, route, other)):
                 found.append(
                     f"ALTER TABLE {qualified(route.target)} ADD CONSTRAINT {quoted(constraint.name)} {tail}"

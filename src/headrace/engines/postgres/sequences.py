@@ -21,12 +21,11 @@ class _Use:
     column: str
     sequence: TableName
     owned: bool
-    identity: bool
 
 
 _SOURCE = """
 SELECT a.attrelid::bigint AS root, a.attname AS column, n.nspname AS schema, s.relname AS name,
-       pg_catalog.bool_or(u.owned) AS owned, a.attidentity <> '' AS identity,
+       pg_catalog.bool_or(u.owned) AS owned,
        pg_catalog.format_type(q.seqtypid, NULL) AS type, q.seqincrement AS increment, q.seqmin AS low,
        q.seqmax AS high, q.seqstart AS start, q.seqcache AS cache, q.seqcycle AS cycle,
        pg_catalog.has_table_privilege(s.oid, 'SELECT') AS readable
@@ -46,7 +45,7 @@ JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
 JOIN pg_catalog.pg_sequence q ON q.seqrelid = s.oid
 JOIN pg_catalog.pg_attribute a ON a.attrelid = u.root AND a.attnum = u.number
 WHERE u.root = ANY(%(oids)s::oid[])
-GROUP BY a.attrelid, a.attname, n.nspname, s.relname, a.attidentity, q.seqrelid, q.seqtypid, q.seqincrement,
+GROUP BY a.attrelid, a.attname, n.nspname, s.relname, q.seqrelid, q.seqtypid, q.seqincrement,
          q.seqmin, q.seqmax, q.seqstart, q.seqcache, q.seqcycle, s.oid
 ORDER BY n.nspname COLLATE "C", s.relname COLLATE "C", a.attrelid
 """
@@ -54,6 +53,8 @@ ORDER BY n.nspname COLLATE "C", s.relname COLLATE "C", a.attrelid
 # pg_get_serial_sequence is asked only about columns that exist: of others it raises.
 _TARGET = """
 SELECT w.at, n.nspname AS schema, s.relname AS name,
+       EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::regclass
+               AND d.objid = s.oid AND d.deptype = 'i') AS identity,
        pg_catalog.format_type(q.seqtypid, NULL) AS type, q.seqincrement AS increment, q.seqmin AS low,
        q.seqmax AS high, q.seqstart AS start, q.seqcache AS cache, q.seqcycle AS cycle
 FROM ROWS FROM (
@@ -94,7 +95,7 @@ def _bring_up(row: Row, there: Row, use: _Use, value: int, called: bool) -> list
     if _settings(row) != _settings(there):
         # The present value must not lie outside the new bounds, not even for a moment.
         statements.append(f"ALTER SEQUENCE {text} {_settings(row)} RESTART WITH {row['start']}")
-    if use.owned and not use.identity and name.schema == use.route.target.schema:
+    if use.owned and not there["identity"] and name.schema == use.route.target.schema:
         owner = f"{qualified(use.route.target)}.{quoted(use.column)}"
         statements.append(f"ALTER SEQUENCE {text} OWNED BY {owner}")
     at = f"{value}, {'true' if called else 'false'}"
@@ -121,7 +122,7 @@ def _use(row: Row, routes: Sequence[Route]) -> _Use:
     route = next(r for r in routes if r.source.oid == row["root"])
     column = shape.names(route)[row["column"]]
     sequence = shape.moved(route, TableName(row["schema"], row["name"]))
-    return _Use(route, column, sequence, row["owned"], row["identity"])
+    return _Use(route, column, sequence, row["owned"])
 
 
 def _values(source: Connection, used: Sequence[Row]) -> dict[tuple[str, str], tuple[int, bool]]:

@@ -1,0 +1,16 @@
+"""What the tests of the API hold in hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from headrace.store import Store
+
+
+@dataclass(frozen=True)
+class Running:
+    """url and token of the server, and a second store on the same metadata (what a worker would hold)."""
+
+    url: str
+    token: str
+    store: Store

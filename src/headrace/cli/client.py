@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
-from headrace.cli.locate import Server, no_server
+from headrace.cli.locate import Server, no_server, path_part
 from headrace.errors import Bug, Denied, HeadraceError, NotFound, Unavailable, from_dict
 
 # Preflight asks databases that may be far away and slow.
@@ -32,6 +31,10 @@ class Client:
             timeout=_TIMEOUT,
             trust_env=server.data is None,
         )
+
+    def close(self) -> None:
+        """Give back the connections."""
+        self._http.close()
 
     def get(self, path: str, **query: Any) -> JSON:
         """GET a path under the API's base."""
@@ -113,11 +116,6 @@ class Patience:
             raise Unavailable(
                 "no_worker", "No worker runs that could do it", "Start it: headrace up (or headrace worker)."
             )
-
-
-def path_part(text: str) -> str:
-    """A text as one part of a path."""
-    return quote(text, safe="")
 
 
 def _error(answer: httpx.Response) -> HeadraceError:

@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headrace.cli import show
-from headrace.cli.client import Client
 from headrace.cli.locate import locate
 from headrace.errors import Bug, HeadraceError
 from headrace.settings import Settings, from_environment
+
+if TYPE_CHECKING:
+    from headrace.cli.client import Client
 
 EXIT = {
     "invalid": 2,
@@ -55,7 +57,18 @@ class Session:
     @functools.cached_property
     def api(self) -> Client:
         """The client of the server that was meant."""
+        # Late: help and usage errors need no HTTP.
+        from headrace.cli.client import Client
+
         return Client(locate(self.server, self.data, os.environ))
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        # A cached property shows in the instance only once it was asked for.
+        if "api" in self.__dict__:
+            self.api.close()
 
     @property
     def settings(self) -> Settings:
@@ -91,7 +104,7 @@ def command(
 
         def invoke(**given: Any) -> None:
             session = Session(**{n: given.pop(n) for n in _COMMON})
-            with failing_well(session.json):
+            with failing_well(session.json), session:
                 run(session, **given)
 
         described: Any = invoke

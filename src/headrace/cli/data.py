@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from headrace.cli import show
-from headrace.cli.client import path_part
 from headrace.cli.command import DIFFERENT, Session, command, print_json
 from headrace.cli.life import Name, show_tables
+from headrace.cli.locate import path_part
 
 ConnectionName = Annotated[str, typer.Argument(help="Name of the connection.")]
 

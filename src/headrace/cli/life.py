@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from headrace.cli import show
-from headrace.cli.client import path_part
 from headrace.cli.command import Session, command
+from headrace.cli.locate import path_part
 from headrace.errors import Bug, Invalid, Unavailable, from_dict
 
 STATUSES = ("draft", "starting", "running", "idle", "paused", "stopping", "stopped", "error")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import platformdirs
 
@@ -48,6 +49,11 @@ def current_file() -> Path:
 def record_file(data: Path) -> Path:
     """Where a server records its address for its folder."""
     return data / "server.json"
+
+
+def path_part(text: str) -> str:
+    """A text as one part of a URL's path."""
+    return quote(text, safe="")
 
 
 def no_server(message: str) -> Unavailable:

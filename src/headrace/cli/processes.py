@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +42,8 @@ def server(
         config = uvicorn.Config(
             create_app(settings, host), log_level="warning", access_log=False, timeout_graceful_shutdown=5
         )
+        # uvicorn ends orderly on SIGTERM, then raises the signal again for whoever listened before it.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with _recorded(settings.data, url):
             session.answer(
                 {"url": url, "pid": os.getpid()}, lambda f: show.line(f"Headrace serves {f['url']}")

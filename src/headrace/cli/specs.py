@@ -13,8 +13,6 @@ import typer
 from headrace.cli import show
 from headrace.cli.command import EXIT, Session, blocked, command
 from headrace.errors import Conflict, Invalid
-from headrace.spec.load import load_spec
-from headrace.spec.secrets import plain, references, resolve_secrets
 
 File = Annotated[str, typer.Option("--file", "-f", help="The spec; - reads standard input.")]
 
@@ -76,6 +74,9 @@ def init(
 
 def body_of(file: str) -> dict[str, Any]:
     """The API's body for a spec file: validated here (with lines), secrets resolved from our environment."""
+    from headrace.spec.load import load_spec
+    from headrace.spec.secrets import plain, references, resolve_secrets
+
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

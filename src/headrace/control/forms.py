@@ -24,7 +24,7 @@ def status(pipeline: Pipeline, tables: list[TableState]) -> JSON:
     lag = pipeline.lag or {}
     return {
         **summary(pipeline),
-        "lag": {name: lag.get(name) for name in ("events", "seconds", "bytes")},
+        "lag": {"events": None, "seconds": None, "bytes": None, **lag},
         "tables": [table(t) for t in tables],
         "error": short_error(pipeline.error),
     }

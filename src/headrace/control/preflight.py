@@ -100,6 +100,12 @@ def inspect(
         ),
         at("target", lambda: checks_target.same_database(source_login, target_login, found)),
         at(
+            "target",
+            lambda: (
+                checks_target.prerequisites(source_login, target_login, found) if spec.create_target else []
+            ),
+        ),
+        at(
             "kafka",
             lambda: log_checks.kafka(settings.kafka, settings.connect_secrets is None) if streams else [],
         ),

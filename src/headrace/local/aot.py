@@ -29,6 +29,7 @@ from headrace.local.stack import Stack
 PROGRAMS = ("kafka", "connect")
 BATCHES, ROWS = 200, 100
 PATIENCE_SECONDS = 30
+KEEP_SECONDS = 30 * 86400
 NAME = "training"
 CONNECTOR = {
     "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
@@ -75,6 +76,7 @@ def _record(scratch: Path) -> None:
             if wheel_home():
                 with PostgresServer(fsync=False) as postgres:
                     _capture(stack.settings.connect, postgres)
+        _forget_old(scratch.parent)
         for name in PROGRAMS:
             (scratch / name).replace(aot_cache(name))
     except FileNotFoundError as error:
@@ -83,6 +85,13 @@ def _record(scratch: Path) -> None:
         ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _forget_old(folder: Path) -> None:
+    """Caches of Java runtimes and Kafkas of the past; one still in use elsewhere is made again."""
+    for file in folder.glob("*.aot"):
+        if file.stat().st_mtime < time.time() - KEEP_SECONDS:
+            file.unlink(missing_ok=True)
 
 
 def _capture(connect: str, postgres: PostgresServer) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from headrace.local.fetch import plugins
-from headrace.local.jvm import ENVIRONMENT, Program, properties, write
+from headrace.local.jvm import ENVIRONMENT, Program, write_config
 from headrace.local.kafka import MESSAGE_BYTES
 from headrace.local.ports import HOST, answers
 from headrace.local.process import Service
@@ -30,9 +30,7 @@ def connect_service(
     config = data / "connect.properties"
 
     def command() -> list[str]:
-        write(
-            config, properties(worker_properties(data, port, kafka, plugins(groups)) | dict(settings or {}))
-        )
+        write_config(config, worker_properties(data, port, kafka, plugins(groups)) | dict(settings or {}))
         main = "org.apache.kafka.connect.cli.ConnectDistributed"
         return Program("connect", main, [str(config)], HEAP_MB, logs, record=record).command()
 

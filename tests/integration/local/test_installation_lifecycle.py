@@ -83,7 +83,7 @@ def test_component_that_does_not_come_up_ends_everything(
     monkeypatch.setenv("HEADRACE_KAFKA", "127.0.0.1:1")
     monkeypatch.setenv("HEADRACE_CONNECT", "http://127.0.0.1:1")
     broken = replace(
-        options, commands=options.commands | {"server": ["sh", "-c", "echo no database; exit 1"]}
+        options, commands=dict(options.commands) | {"server": ["sh", "-c", "echo no database; exit 1"]}
     )
     with pytest.raises(Unavailable) as failed:
         up_detached(broken)
@@ -99,7 +99,7 @@ def test_external_engine_is_used_and_not_started(
     monkeypatch.setenv("HEADRACE_CONNECT", "http://connect.internal:8083")
     seen = tmp_path / "seen"
     worker = ["sh", "-c", f"env > {seen}; exec sleep 1000"]
-    up_detached(replace(options, commands=options.commands | {"worker": worker}))
+    up_detached(replace(options, commands=dict(options.commands) | {"worker": worker}))
     assert row(options, "kafka") == {
         "name": "kafka",
         "pid": None,

@@ -92,6 +92,18 @@ def test_round_trip(pair: Pair) -> None:
     assert not pair.target.execute("SELECT 1 FROM pg_sequences").fetchall()
 
 
+ODD = """
+CREATE TABLE public.odd (lower text, year date, gist int4range, public int, "text" text, siglen text,
+  "without" timestamp, "zone" interval, a_b int, "position" int, day date, b bool);
+CREATE INDEX ON public.odd (lower("text"), EXTRACT(year FROM day), (("without" - "zone")::date));
+CREATE INDEX ON public.odd USING gist (siglen types.gist_trgm_ops (siglen = 32), gist);
+CREATE INDEX ON public.odd ((a_b::text::varchar(3)::text), (CASE WHEN b THEN "zone" ELSE '1 day'::interval END));
+CREATE INDEX ON public.odd (year date_ops, public int4_ops) WHERE b IS NOT TRUE AND "position" IN (1, 2);
+ALTER TABLE public.odd ADD CHECK ((year - day)::double precision::numeric(5,2) > public::numeric),
+  ADD CHECK ("text" ~~ 'lower(siglen)' AND position('a' IN lower) > 0 AND overlay("text" PLACING lower FROM 1) <> ''),
+  ADD CHECK (make_interval(days => public) > "zone" AND ARRAY[a_b, "position"] <> '{}');
+"""
+
 MENTIONED = """
 SELECT c.relname, ARRAY(
   SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum > 0 AND (
@@ -108,17 +120,7 @@ FROM pg_constraint k WHERE k.conrelid = %(oid)s AND k.contype = 'c'
 
 def test_columns_of_definitions_are_those_the_server_depends_on(pair: Pair) -> None:
     pair.source.execute(ZOO)
-    pair.source.execute("""
-        CREATE TABLE public.odd (lower text, year date, gist int4range, public int, "text" text, siglen text,
-          "without" timestamp, "zone" interval, a_b int, "position" int, day date, b bool);
-        CREATE INDEX ON public.odd (lower("text"), EXTRACT(year FROM day), (("without" - "zone")::date));
-        CREATE INDEX ON public.odd USING gist (siglen types.gist_trgm_ops (siglen = 32), gist);
-        CREATE INDEX ON public.odd ((a_b::text::varchar(3)::text), (CASE WHEN b THEN "zone" ELSE '1 day'::interval END));
-        CREATE INDEX ON public.odd (year date_ops, public int4_ops) WHERE b IS NOT TRUE AND "position" IN (1, 2);
-        ALTER TABLE public.odd ADD CHECK ((year - day)::double precision::numeric(5,2) > public::numeric),
-          ADD CHECK ("text" ~~ 'lower(siglen)' AND position('a' IN lower) > 0 AND overlay("text" PLACING lower FROM 1) <> ''),
-          ADD CHECK (make_interval(days => public) > "zone" AND ARRAY[a_b, "position"] <> '{}');
-    """)
+    pair.source.execute(ODD)
     for table in pair.tables().values():
         named = {c.name for c in table.columns}
         definitions = {i.name: i.definition for i in table.indexes}
@@ -128,6 +130,42 @@ def test_columns_of_definitions_are_those_the_server_depends_on(pair: Pair) -> N
             body = text[text.index(" USING ") :] if text.startswith("CREATE") and '"' not in name else text
             body = body.split(" ON ", 1)[-1] if '"' in name else body
             assert sorted(expressions.columns_in(body, named)) == columns, text
+
+
+def test_every_column_renamed(pair: Pair) -> None:
+    pair.source.execute(ZOO)
+    pair.source.execute(ODD)
+    routes = [route(t, renamed={c.name: f'{c.name} "x' for c in t.columns}) for t in pair.tables().values()]
+    pair.create(routes)
+    pair.run(ddl.foreign_keys(routes))
+    there = {t.name: t for t in catalog.describe(pair.target)}
+    for each in routes:
+        mine = pair.source.execute(MENTIONED, {"oid": each.source.oid}).fetchall()
+        other = pair.target.execute(MENTIONED, {"oid": there[each.target].oid}).fetchall()
+        assert sorted(other) == sorted((name, [f'{c} "x' for c in columns]) for name, columns in mine)
+
+
+def test_an_ordinary_owner_of_the_target(pair: Pair) -> None:
+    pair.source.execute(ZOO)
+    pair.target.execute("""
+        DO $$BEGIN CREATE ROLE loader; EXCEPTION WHEN duplicate_object THEN END$$;
+        GRANT CREATE ON DATABASE ddl_target TO loader; GRANT ALL ON SCHEMA public TO loader; SET ROLE loader
+    """)
+    routes = pair.routes()
+    pair.create(routes)
+    pair.run(ddl.sequences(pair.source, pair.target, routes))
+    assert left_out(routes, pair) == []
+
+
+def test_identity_on_a_partitioned_table(pair: Pair) -> None:
+    pair.source.execute("""
+        CREATE TABLE public.t (id int GENERATED ALWAYS AS IDENTITY, s serial, d int) PARTITION BY LIST (d);
+        CREATE TABLE public.p PARTITION OF public.t DEFAULT; INSERT INTO public.t (d) VALUES (1), (2)
+    """)
+    routes = pair.routes()
+    pair.create(routes)
+    pair.run(ddl.sequences(pair.source, pair.target, routes))
+    assert pair.target.execute("INSERT INTO public.t (d) VALUES (3) RETURNING id, s").fetchone() == (3, 3)
 
 
 def test_shadow_tables_are_swapped_in(pair: Pair) -> None:

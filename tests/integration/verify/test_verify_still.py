@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
@@ -107,26 +108,23 @@ def test_differences_are_capped_and_counted(two: Any) -> None:
         ("timestamptz", "'infinity'", "'-infinity'"),
         ("interval", "'24:00'", "'1 day'"),
         ("money", "1.00", "1.01"),
-        ("xml", "'<a/>'", "'<a></a>'"),
         ("bytea", "'\\x00'", "'\\x0000'"),
     ],
 )
 def test_what_differs_as_text_differs(two: Any, kind: str, ours: str, theirs: str) -> None:
-    if kind == "xml" and not has_xml(two):
-        pytest.skip("a server was built without xml")
     two.both(f"CREATE TABLE t(id int PRIMARY KEY, v {kind}, w int)")
     two.source.do(f"INSERT INTO t VALUES (1, {ours}, 1), (2, {ours}, 2), (3, {theirs}, 3)")
     two.target.do(f"INSERT INTO t VALUES (1, {ours}, 1), (2, {theirs}, 2), (3, {theirs}, 3)")
     assert found(two.one(two.route("t"))) == [(("2",), "different", ("v",))]
 
 
-def has_xml(two: Any) -> bool:
-    for side in (two.source, two.target):
-        try:
-            side.rows("SELECT '<a/>'::xml::text")
-        except Exception:
-            return False
-    return True
+def test_xml_between_servers_that_have_it(two: Any) -> None:
+    two.source.do("CREATE TABLE t(id int PRIMARY KEY, v xml); CREATE TABLE u(id int PRIMARY KEY, v xml)")
+    for table, second in (("t", "<a/>"), ("u", "<a></a>")):
+        two.source.do(f"INSERT INTO {table} VALUES (1, '<?xml version=\"1.0\"?><b>ü</b>'), (2, '{second}')")
+    # The newer server has no xml, so the older one stands on both sides.
+    two.target.login = two.source.login
+    assert found(two.one(two.route("t", target="u"))) == [(("2",), "different", ("v",))]
 
 
 def test_settings_of_the_databases_do_not_matter(two: Any) -> None:
@@ -190,7 +188,8 @@ def test_keys_of_a_nondeterministic_collation(two: Any) -> None:
     two.target.do("CREATE TABLE t(k text PRIMARY KEY)")
     two.source.do("INSERT INTO t VALUES ('A'), ('b')")
     two.target.do("INSERT INTO t VALUES ('a'), ('b')")
-    assert found(two.one(two.route("t"))) == [(("A",), "missing", ()), (("a",), "extra", ())]
+    # The catalogue calls it keyless, because its equality is not that of the text.
+    assert set(found(two.one(two.route("t")))) == {(("A",), "missing", ()), (("a",), "extra", ())}
 
 
 @pytest.mark.parametrize(
@@ -384,8 +383,6 @@ def test_rows_hidden_by_a_policy_are_an_error(two: Any) -> None:
     )
     two.source.do("GRANT USAGE ON SCHEMA public TO reader; GRANT SELECT ON t TO reader")
     route = two.route("t")
-    import dataclasses
-
     two.source.login = dataclasses.replace(two.source.login, user="reader", password="r")
     (table,) = two.verify(route).tables
     assert table.error is not None

@@ -55,7 +55,7 @@ def test_dead_child_comes_back_as_another_process(sleeper: Service) -> None:
 def test_pauses_grow_while_it_keeps_dying(tmp_path: Path) -> None:
     keeper = Keeper(Service("dies", lambda: ["false"], lambda: False, tmp_path / "log"))
     keeper.start()
-    until(lambda: bool(keeper.tend()) or keeper.deaths >= 3)
+    until(lambda: tended(keeper, "restarting")() and keeper.deaths >= 3)
     assert keeper._next_look - time.monotonic() > 0.5
 
 

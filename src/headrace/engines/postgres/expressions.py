@@ -157,10 +157,18 @@ def _references(found: list[Token]) -> Iterator[Token]:
         if at <= skip_until:
             continue
         after = found[at + 1] if at + 1 < len(found) else None
-        if token.text in {"WITH", "OPERATOR"} and after is not None and after.text == "(":
+        if after is not None and after.text == "(" and _opens_options(found, at):
             skip_until = _closing(found, at + 1)
         elif token.is_name and _stands_alone(found, at) and not _qualifies(after):
             yield token
+
+
+def _opens_options(found: list[Token], at: int) -> bool:
+    """Whether the parenthesis holds no expressions: storage parameters, an operator, or, set off by a blank, the
+    options of an operator class."""
+    method = at > 0 and found[at - 1].text == "USING"
+    options = found[at].is_name and found[at + 1].spaced and not method
+    return options or found[at].text in {"WITH", "OPERATOR"}
 
 
 def _stands_alone(found: list[Token], at: int) -> bool:

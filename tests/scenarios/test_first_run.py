@@ -1,0 +1,26 @@
+"""The main job: pgbench writes before, during and after the load; both sides come out equal."""
+
+from __future__ import annotations
+
+from support.lab import PGBENCH, Lab, Pair, leftovers, pgbench, pgbench_init
+
+
+def test_loaded_and_streamed_equal_then_deleted_without_a_trace(lab: Lab, pair: Pair) -> None:
+    pgbench_init(lab.source, pair.name)
+    with pgbench(lab.source, pair.name, clients=8, rate=400):
+        pair.apply()
+        status = pair.status()
+        assert status["phase"] == "incremental"
+        assert {t["state"] for t in status["tables"]} == {"live"}
+        assert pair.cli("verify", pair.name)["equal"] is True
+    pair.equal(*PGBENCH)
+    assert pair.cli("apply", "-f", str(pair.spec()))["pipelines"][0]["result"] == "unchanged"
+    pair.cli("delete", pair.name)
+    assert leftovers(lab, pair) == {
+        "slots": [],
+        "publications": [],
+        "topics": [],
+        "connectors": [],
+        "progress": [],
+    }
+    assert pair.rows(pair.tgt, "pgbench_accounts")[0] == 100_000

@@ -1,0 +1,1 @@
+"""What scenario tests share: a whole installation with real servers, and comparison by SQL of the tests' own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -99,10 +100,12 @@ class Plans:
             return []
         from headrace.control.preflight import inspect
 
-        found = [
-            (i, inspect(self._settings, i.name, i.spec, i.source, i.target, made=self._made(i)))
-            for i in intents
-        ]
+        def one(i: Intent) -> Inspection:
+            return inspect(self._settings, i.name, i.spec, i.source, i.target, made=self._made(i))
+
+        # Each asks servers that may be far away, or not answer at all.
+        with ThreadPoolExecutor(max_workers=4) as pool:
+            found = list(zip(intents, pool.map(one, intents), strict=True))
         owners = dict(self._places_of_others({i.name for i in intents}))
         answers = []
         for intent, inspection in found:

@@ -14,7 +14,7 @@ from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
 from headrace.spec.names import TableName
 from headrace.spec.patterns import near_names, parse_table
-from headrace.spec.secrets import masked
+from headrace.spec.secrets import MASK, masked
 from headrace.store import Store
 from headrace.store.records import Connection, Pipeline
 
@@ -265,7 +265,10 @@ class Cases:
         return self.put_connection(name, spec, references)
 
     def put_connection(self, name: str, spec: ConnectionSpec, references: dict[str, str]) -> JSON:
-        """Create or change a connection."""
+        """Create or change a connection. A password that is the mask of an answer stays what it was."""
+        old = self._known(name)
+        if old and spec.password.get_secret_value() == MASK:
+            spec = spec.model_copy(update={"password": old.spec.password})
         self._put_connection(name, spec, references)
         return self.connection(name)
 

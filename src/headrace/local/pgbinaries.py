@@ -58,7 +58,7 @@ def open_to_all(home: Path) -> Path:
     if all(folder.stat().st_mode & stat.S_IXOTH for folder in [home, *home.parents]):
         return home
     copies = Path("/var/cache/headrace/postgres")
-    copy = copies / f"{home.parent.name}-{home.stat().st_mtime_ns}"
+    copy = copies / f"{home.parent.name}-{home.name}-{home.stat().st_mtime_ns}"
     with cache_lock():
         if not copy.exists():
             copies.mkdir(parents=True, exist_ok=True)

@@ -114,10 +114,13 @@ class Pipelines(Part):
         self._set(name, touched=False, lag=lag)
 
     def _set(self, name: str, *, touched: bool = True, **values: Any) -> Pipeline:
-        if touched:
-            values["updated_at"] = now()
         with self._writing() as transaction:
             row = pipeline_row(transaction, name)
+            if all(getattr(row, field) == value for field, value in values.items()):
+                # Workers say the same again and again; a commit without a change costs no fsync.
+                return _record(row)
+            if touched:
+                values["updated_at"] = now()
             transaction.execute(update(pipelines).where(pipelines.c.id == row.id).values(**values))
             return _record(pipeline_row(transaction, row.id))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
@@ -14,9 +14,14 @@ from headrace.store.database import now
 from headrace.store.records import Beat, Request
 from headrace.store.schema import beats, leases, pipelines, requests
 
+_BEAT = timedelta(seconds=2)
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
 
 class Queue(Part):
     """Requests, leases and signs of life."""
+
+    _beaten: dict[tuple[str, str, str | None], datetime]
 
     def ask(self, name: str, kind: str, args: dict[str, Any] | None = None) -> str:
         """Queue a request for the worker of a pipeline; its id."""
@@ -93,8 +98,11 @@ class Queue(Part):
             transaction.execute(delete(leases).where(leases.c.name == name, leases.c.owner == owner))
 
     def beat(self, component: str, owner: str, pid: int, url: str | None = None) -> None:
-        """Note that a process lives; signs of life older than a day are swept."""
+        """Note that a process lives, at most every two seconds; signs older than a day are swept."""
         at = now()
+        if at - self._beaten.get((component, owner, url), _LONG_AGO) < _BEAT:
+            return
+        self._beaten[component, owner, url] = at
         with self._writing() as transaction:
             old = beats.c.seen_at < at - timedelta(days=1)
             ours = (beats.c.component == component) & (beats.c.owner == owner)

@@ -21,6 +21,7 @@ class Store(Connections, Pipelines, Tables, Queue, Journal):
     def __init__(self, settings: Settings) -> None:
         settings.data.mkdir(parents=True, exist_ok=True)
         self._cipher = cipher(settings.key_file)
+        self._beaten = {}
         self._engine = open_engine(settings.metadata_url)
 
     def close(self) -> None:

@@ -124,6 +124,13 @@ def test_connections(running: Running, api: httpx.Client) -> None:
     assert [a.action for a in running.store.audits()] == ["delete", "updated", "created"]
 
 
+def test_a_mask_sent_back_keeps_the_password(running: Running, api: httpx.Client) -> None:
+    shown = api.post("connections", json={"name": "a", **CONNECTION}).json()
+    changed = {**CONNECTION, "password": shown["password"], "host": "x"}
+    assert api.put("connections/a", json=changed).json()["host"] == "x"
+    assert running.store.connection("a").spec.password.get_secret_value() == "hunter2"
+
+
 def test_testing_a_connection_that_leads_nowhere(api: httpx.Client, pipeline: PipelineSpec) -> None:
     problem(api.post("connections/a/test"), 503, "refused")
     assert [t["test_status"] for t in api.get("connections/a/tests").json()["items"]] == ["failed"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import selectors
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import sql
+from psycopg import errors, sql
+from psycopg.pq import ExecStatus
 
 from headrace.engines.model import Column, Mapped, Route, TableName
 from headrace.engines.postgres.connection import Connection, Login, connect, translated
@@ -93,22 +95,52 @@ def _expression(mapped: Mapped) -> sql.Composable:
     return sql.SQL(_literal_sql(mask_expression(column.as_string(None), mapped.mask, mapped.source)))
 
 
-def copy_out(conn: Connection, query: sql.Composed, binary: bool) -> Iterator[bytes]:
-    """Blocks of a COPY TO STDOUT, gathered to ``BLOCK`` bytes: one block of Python work for many rows."""
+def copy_out(conn: Connection, query: sql.Composed, binary: bool) -> Iterator[bytearray]:
+    """Blocks of a COPY TO STDOUT, gathered to ``BLOCK`` bytes.
+
+    Below psycopg's own iteration: a tight loop over libpq costs a quarter of it per row.
+    """
     copy = sql.SQL("COPY ({}) TO STDOUT{}").format(query, sql.SQL(" (FORMAT BINARY)" if binary else ""))
-    with translated(), conn.cursor() as cursor, cursor.copy(copy) as stream:
-        gathered: list[bytes] = []
-        size = 0
-        for piece in stream:
-            data = bytes(piece)
-            gathered.append(data)
-            size += len(data)
-            if size >= BLOCK:
-                yield b"".join(gathered)
-                gathered.clear()
-                size = 0
-        if gathered:
-            yield b"".join(gathered)
+    with translated():
+        started = conn.pgconn.exec_(copy.as_bytes(conn))
+        if started.status != ExecStatus.COPY_OUT:
+            raise errors.error_from_result(started, encoding="utf-8")
+        yield from _copied(conn)
+
+
+def _copied(conn: Connection) -> Iterator[bytearray]:
+    pgconn = conn.pgconn
+    get = pgconn.get_copy_data
+    waiting = selectors.DefaultSelector()
+    waiting.register(pgconn.socket, selectors.EVENT_READ)
+    block = bytearray()
+    done = False
+    try:
+        # Not the blocking form: that would hold the interpreter lock while the server thinks.
+        while True:
+            size, data = get(1)
+            if size > 0:
+                block += data
+                if len(block) >= BLOCK:
+                    yield block
+                    block = bytearray()
+            elif size == 0:
+                waiting.select()
+                pgconn.consume_input()
+            else:
+                done = True
+                break
+        if block:
+            yield block
+        results = list(iter(pgconn.get_result, None))
+        for result in results:
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise errors.error_from_result(result, encoding="utf-8")
+    finally:
+        waiting.close()
+        if not done:
+            # Abandoned in the middle: the connection cannot be used for anything else.
+            conn.close()
 
 
 def reread(

@@ -59,9 +59,10 @@ class Lab:
         self._logs = self.stack.settings.data
         self.start("server")
         self.start("worker")
-        until(self._healthy, 60, "the API server")
+        until(self.healthy, 60, "the API server")
 
-    def _healthy(self) -> bool:
+    def healthy(self) -> bool:
+        """Whether the API server answers."""
         try:
             return httpx.get(f"http://127.0.0.1:{self.port}/api/v1/health/live").is_success
         except httpx.HTTPError:
@@ -271,6 +272,28 @@ class Pair:
             f" FROM (SELECT {columns} FROM {table}) x".encode()
         ).fetchone()
 
+    def lines(self, text: str) -> list[str]:
+        """Lines of the pipeline's log that contain a text."""
+        found = self.lab.api("GET", f"/pipelines/{self.name}/logs?limit=1000").json()
+        return [line["message"] for line in found["items"] if text in line["message"]]
+
+    def settle(self, *tables: str, timeout: int = 120) -> None:
+        """Wait for ``incremental``, then until these tables are equal."""
+        self.wait("incremental", timeout)
+        self.equal(*tables, seconds=timeout)
+
+    def canary(self, seconds: float = 90.0) -> None:
+        """Write a row on the source and wait until it is on the target: the whole way is alive."""
+        row = self.src.execute("INSERT INTO canary DEFAULT VALUES RETURNING id").fetchone()
+        assert row is not None
+        try:
+            until(lambda: self._has_canary(row[0]), seconds)
+        except AssertionError:
+            raise AssertionError(f"canary {row[0]} did not arrive\n{self.log()}") from None
+
+    def _has_canary(self, id_: int) -> bool:
+        return self.tgt.execute("SELECT 1 FROM canary WHERE id = %s", [id_]).fetchone() is not None
+
     def difference(self, table: str, columns: str = "*") -> str:
         """The first rows that differ."""
         sides = []
@@ -298,8 +321,9 @@ def pgbench(
     clients: int = 4,
     rate: int | None = None,
     script: str | None = None,
+    killed: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """pgbench writing in the background until the block ends; it must not have failed."""
+    """pgbench writing in the background until the block ends; it must not have failed, unless its server is killed."""
     command = [str(find_pgbench()), *_address(server), "-n", "-c", str(clients), "-j", "1", "-T", "3600"]
     command += ["-R", str(rate)] if rate else []
     if script is not None:
@@ -311,7 +335,7 @@ def pgbench(
     )
     try:
         yield process
-        assert process.poll() is None, process.stdout.read().decode() if process.stdout else ""
+        assert killed or process.poll() is None, process.stdout.read().decode() if process.stdout else ""
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
@@ -325,6 +349,7 @@ def pgbench_init(server: PostgresServer, database: str, scale: int = 1) -> None:
     subprocess.run(command, env=_env(server), check=True, capture_output=True)
 
 
+CANARY = "CREATE TABLE canary (id bigserial PRIMARY KEY, at timestamptz DEFAULT clock_timestamp())"
 PGBENCH = ("pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history")
 
 

@@ -188,6 +188,7 @@ class Applier:
                 now is None
                 or now.topic_id != table.progress.topic_id
                 or now.generation != table.progress.generation
+                or now.cut != table.progress.cut
             ):
                 self._detach(topic)
         wanted = [p for topic, p in live.items() if topic not in self._tables]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from headrace.capture.topics import kafka_error
 from headrace.errors import Conflict, Unavailable
@@ -69,5 +69,42 @@ def await_marker(
     raise Unavailable(
         "marker_late",
         f"a marker written on the source did not come out of Kafka within {timeout:.0f} s",
+        "Check the connector (`headrace status NAME`, Kafka Connect's log).",
+    )
+
+
+def await_first(
+    bootstrap: str,
+    topic: str,
+    wanted: str,
+    text_of: Callable[[bytes], str | None],
+    *,
+    timeout: float = 600.0,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Wait until the marker ``wanted`` is found, committed, reading ``topic`` from its beginning.
+
+    Raises Unavailable after ``timeout`` seconds: a connector that did not begin where it should have never
+    brings it.
+    """
+    reader = consumer(bootstrap, "headrace-markers")
+    try:
+        reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if stop():
+                raise Conflict("stopped", "stopped while waiting for the first marker")
+            message = reader.poll(0.2)
+            if message is None or message.error() or (value := message.value()) is None:
+                continue
+            if text_of(value) == wanted:
+                return
+    except KafkaException as error:
+        raise kafka_error(error, bootstrap) from error
+    finally:
+        reader.close()
+    raise Unavailable(
+        "marker_late",
+        f"the first marker did not come out of Kafka within {timeout:.0f} s",
         "Check the connector (`headrace status NAME`, Kafka Connect's log).",
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import secrets
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from headrace.capture.topics import Topics
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture
 from headrace.engines.postgres.connection import Login, connect
-from headrace.errors import HeadraceError
+from headrace.errors import Conflict, HeadraceError
 from headrace.settings import Settings
 from headrace.spec.models import PipelineSpec
 
@@ -23,7 +23,11 @@ from headrace.spec.models import PipelineSpec
 @dataclass(frozen=True, slots=True)
 class Generation:
     """Names of one generation. token: the placeholder for unchanged TOAST values. messages: the source has
-    logical messages. from_slot: the connector begins exactly where the slot does (``cdc_only``)."""
+    logical messages.
+
+    tables: what the publication held when the slot was made. marker, xid: the marker written right after that,
+    before any connector read the slot; it coming out of Kafka proves that capture began where the slot did.
+    """
 
     id: str
     slot: str
@@ -34,6 +38,9 @@ class Generation:
     own_slot: bool = True
     own_publication: bool = True
     messages: bool = True
+    tables: tuple[str, ...] = ()
+    marker: str = ""
+    xid: int = 0
 
     @property
     def names(self) -> capture.Names:
@@ -52,6 +59,15 @@ class Generation:
     def as_dict(self) -> dict[str, Any]:
         """The form the store keeps."""
         return asdict(self)
+
+    @property
+    def reserved(self) -> bool:
+        """Publication, slot and first marker are made: from here on the source keeps every change for us."""
+        return bool(self.marker)
+
+    def began_with(self, tables: Iterable[TableName]) -> bool:
+        """Whether these tables were published before the slot, all by us."""
+        return self.own_slot and self.own_publication and {str(t) for t in tables} <= set(self.tables)
 
 
 def invent(pipeline: str, spec: PipelineSpec, messages: bool) -> Generation:
@@ -89,7 +105,22 @@ class Makers:
         """The topics of these routes, and the marker's."""
         self.topics.create([generation.marker_topic, *(generation.topic(r.source.name) for r in routes)])
 
-    def capture(
+    def reserve(
+        self, pipeline: str, generation: Generation, source: Login, routes: Sequence[Route]
+    ) -> Generation:
+        """Publication, then slot, then the first marker; the generation with what was learned."""
+        with connect(source, name="headrace control") as conn:
+            capture.publish(conn, generation.names, [r.source for r in routes])
+            capture.create_slot(conn, generation.names)
+            marker = capture.emit_marker(conn, pipeline, f"first-{generation.id}")
+        return replace(
+            generation,
+            tables=tuple(sorted(str(r.source.name) for r in routes)),
+            marker=marker.text,
+            xid=marker.xid,
+        )
+
+    def connect_to(
         self,
         pipeline: str,
         generation: Generation,
@@ -97,13 +128,18 @@ class Makers:
         source: Login,
         routes: Sequence[Route],
     ) -> None:
-        """Publication, slot, topics, connector: whatever of them is not there yet."""
-        with connect(source, name="headrace control") as conn:
-            capture.publish(conn, generation.names, [r.source for r in routes])
-            start = capture.create_slot(conn, generation.names)
+        """Topics and the running connector, which begins at the slot; whatever of them is not there yet."""
         self.topics_for(generation, routes)
         if self.connect.config(generation.connector) is None:
-            self._create_connector(pipeline, generation, spec, source, start)
+            with connect(source, name="headrace control") as conn:
+                slot = capture.slot_state(conn, generation.slot)
+            if slot is None:
+                raise Conflict("slot_gone", f"replication slot {generation.slot} is gone")
+            self._create_connector(pipeline, generation, spec, source, slot.confirmed)
+        self.refresh_secret(generation, source)
+        status = self.connect.status(generation.connector)
+        if status is None or status.state in ("STOPPED", "PAUSED"):
+            self.connect.resume(generation.connector)
 
     def _create_connector(
         self, pipeline: str, generation: Generation, spec: PipelineSpec, source: Login, start: int
@@ -118,11 +154,11 @@ class Makers:
             extra=dict(spec.connector),
         )
         self.connect.create(generation.connector, config, "STOPPED")
-        if spec.mode == "cdc_only" and not self.connect.offsets(generation.connector):
+        # Left to itself Debezium would begin at the source's present position, not at the slot's.
+        if not self.connect.offsets(generation.connector):
             self.connect.alter_offsets(
                 generation.connector, [{"partition": {"server": generation.prefix}, "offset": {"lsn": start}}]
             )
-        self.connect.resume(generation.connector)
 
     def refresh_secret(self, generation: Generation, source: Login) -> None:
         """Write the password again where Connect looks it up."""
@@ -157,6 +193,11 @@ class Makers:
         """Slot and publication, as far as they are ours. Repeatable."""
         with connect(source, name="headrace control") as conn:
             capture.drop(conn, generation.names, pipeline)
+
+
+def stored(raw: dict[str, Any]) -> Generation:
+    """The generation that ``as_dict`` gave to the store."""
+    return Generation(**{**raw, "tables": tuple(raw.get("tables", ()))})
 
 
 def _secret_file(folder: Path, name: str) -> Path:

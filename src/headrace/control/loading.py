@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from headrace.capture.markers import await_marker
+from headrace.capture.markers import await_first, await_marker
 from headrace.capture.topics import Topics
 from headrace.control.generation import Generation
 from headrace.engines.model import Cut, Progress, Route, TableName
@@ -36,7 +36,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a load works with. generation None: a full load without a stream."""
+    """What a load works with. generation None: a full load without a stream. again: tables that were live
+    before, whose log may have been interrupted."""
 
     name: str
     kafka: str
@@ -48,6 +49,7 @@ class Context:
     stop: Callable[[], bool]
     log: Callable[[str, str], None]
     live: Callable[[TableName], None]
+    again: frozenset[TableName] = frozenset()
 
 
 def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> None:
@@ -57,7 +59,7 @@ def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> 
     """
     progress_ready(ctx)
     _hold(ctx, routes)
-    newer_than = _fence(ctx, everything) if ctx.generation else 0
+    newer_than = _newer_than(ctx, routes, everything)
     with connect(ctx.source, name="headrace catalog") as conn:
         before = catalog.signatures(conn, [r.source.name for r in routes])
     _same_columns(routes, before)
@@ -155,6 +157,28 @@ def _start(
         target=route.target,
         state=state,
     )
+
+
+def _newer_than(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> int:
+    """The transaction id that the cut has to be newer than.
+
+    Tables published before the slot was made need no fence: the slot keeps every transaction that the cut does
+    not see, and landing waits for the proof that capture began there.
+    """
+    if ctx.generation is None:
+        return 0
+    names = [r.source.name for r in routes]
+    if ctx.generation.began_with(names) and not ctx.again.intersection(names):
+        return ctx.generation.xid
+    return _fence(ctx, everything)
+
+
+def _prove_start(ctx: Context) -> None:
+    """Wait until the generation's first marker is read, committed, from Kafka."""
+    if ctx.generation is not None:
+        await_first(
+            ctx.kafka, ctx.generation.marker_topic, ctx.generation.marker, capture.marker_text, stop=ctx.stop
+        )
 
 
 def _fence(ctx: Context, everything: Sequence[Route]) -> int:
@@ -321,6 +345,7 @@ def _land(ctx: Context, plan: Plan, taken: Cut, before: dict[TableName, catalog.
             raise Conflict(
                 "table_changed", f"{name} was rewritten or altered during the load; loading it again"
             )
+    _prove_start(ctx)
     with open_target(ctx.target) as conn, translated(ctx.target):
         row = progress.load_all(conn, ctx.name)[name]
         if plan.way != "fresh":

@@ -40,7 +40,9 @@ class Answers:
         return name
 
     def _refuse(self, request: Request, table: str) -> None:
-        error = NotFound("table_not_found", f"{table} is not in pipeline {self._name}", "See `headrace tables`.")
+        error = NotFound(
+            "table_not_found", f"{table} is not in pipeline {self._name}", "See `headrace tables`."
+        )
         self._store.finish_request(request.id, error=error.as_dict())
 
     def settle(self) -> None:

@@ -12,7 +12,7 @@ from headrace.apply.applier import Hooks as ApplyHooks
 from headrace.capture.markers import await_marker
 from headrace.control import loading, teardown
 from headrace.control.evolve import Evolution
-from headrace.control.generation import Generation, Makers, first_lines, invent, lost_position
+from headrace.control.generation import Generation, Makers, first_lines, invent, lost_position, stored
 from headrace.control.preflight import inspect, login, read_routes
 from headrace.control.requests import Answers
 from headrace.control.shape import shape_of
@@ -47,10 +47,14 @@ class Runner:
         self._load_pause = 0.0
         self._catch_ups: set[TableName] = set()
         self._observed = 0.0
-        self._renewed = 0.0
+        # Runners are made right after the lease was taken.
+        self._renewed = time.monotonic()
+        self._lost = threading.Event()
         self._restarts = 0
         self._restart_at = 0.0
         self._ready = False
+        self._connect_thread: threading.Thread | None = None
+        self._connect_error: HeadraceError | None = None
         self._answers = Answers(store, name, self.caught_up)
         self._source: Login | None = None
         self._target: Login | None = None
@@ -67,7 +71,7 @@ class Runner:
         pause = TICK
         try:
             while not self._stop.wait(pause):
-                if not self._keep_lease():
+                if self._lost.is_set() or time.monotonic() - self._renewed > LEASE_SECONDS:
                     self.log("warning", "another worker has taken over")
                     return
                 try:
@@ -85,11 +89,15 @@ class Runner:
             self._makers.close()
             self._store.release(self.name, self._owner)
 
-    def _keep_lease(self) -> bool:
-        if time.monotonic() - self._renewed < LEASE_SECONDS / 3:
-            return True
-        self._renewed = time.monotonic()
-        return self._store.renew(self.name, self._owner, LEASE_SECONDS)
+    def keep_lease(self) -> None:
+        """Renew the lease when it is time; ``run`` ends once it is another's. Called by the worker's own loop."""
+        now = time.monotonic()
+        if now - self._renewed < LEASE_SECONDS / 3:
+            return
+        if self._store.renew(self.name, self._owner, LEASE_SECONDS):
+            self._renewed = now
+        else:
+            self._lost.set()
 
     def _tick(self) -> bool:
         try:
@@ -216,7 +224,7 @@ class Runner:
         routes = list(self._routes.values())
         if self._generation is None:
             if pipeline.generation is not None:
-                self._generation = Generation(**pipeline.generation)
+                self._generation = stored(pipeline.generation)
             else:
                 with connect(source) as conn:
                     messages = capture.has_messages(conn)
@@ -224,18 +232,41 @@ class Runner:
                 # Stored before anything is made, so that whatever is made can be found and undone.
                 self._store.set_generation(self.name, self._generation.as_dict())
             self._ready = False
-        if not self._ready:
-            if self._new_generation_needed(source):
+        if not self._generation.reserved:
+            self._generation = self._makers.reserve(self.name, self._generation, source, routes)
+            self._store.set_generation(self.name, self._generation.as_dict())
+        if not self._ready and not self._new_generation_needed(source):
+            self._connect_in_background(pipeline, routes)
+
+    def _connect_in_background(self, pipeline: Pipeline, routes: list[Route]) -> None:
+        """Start the connector while the load begins: the slot keeps all it will need."""
+        if self._connect_thread is not None:
+            if self._connect_thread.is_alive():
                 return
-            self._makers.capture(self.name, self._generation, pipeline.spec, source, routes)
-            self._makers.refresh_secret(self._generation, source)
-            status = self._makers.connect.status(self._generation.connector)
-            if status is None or status.state in ("STOPPED", "PAUSED"):
-                self._makers.connect.resume(self._generation.connector)
-            self._makers.connect.wait(
-                self._generation.connector, lambda s: bool(s and (s.running or s.failed)), 60
-            )
-            self._ready = True
+            self._connect_thread = None
+            if (error := self._connect_error) is not None:
+                self._connect_error = None
+                raise error
+        generation = self._generation
+        assert generation is not None
+        source, _ = self._ends
+
+        def body() -> None:
+            try:
+                self._makers.connect_to(self.name, generation, pipeline.spec, source, routes)
+                self._makers.connect.wait(
+                    generation.connector, lambda s: bool(s and (s.running or s.failed)), 60
+                )
+                self._ready = True
+            except HeadraceError as error:
+                self._connect_error = error
+            except Exception as error:
+                self._connect_error = Bug(
+                    "connect", f"{type(error).__name__}: {error}", "See the worker's log."
+                )
+
+        self._connect_thread = threading.Thread(target=body, name=f"connect-{self.name}", daemon=True)
+        self._connect_thread.start()
 
     def _new_generation_needed(self, source: Login) -> bool:
         """Whether slot or offsets are gone though tables were loaded by them; then all is made anew."""
@@ -324,6 +355,7 @@ class Runner:
             stop=lambda: self._stop.is_set() or self._stop_load.is_set(),
             log=self.log,
             live=self._made_live,
+            again=frozenset(t.source for t in self._store.tables(self.name) if t.detail.get("loaded")),
         )
 
     def _start_load(self, pipeline: Pipeline, names: list[TableName]) -> None:
@@ -603,7 +635,7 @@ class Runner:
             return
         self._put_down()
         if pipeline.generation is not None:
-            connector = Generation(**pipeline.generation).connector
+            connector = stored(pipeline.generation).connector
             if self._makers.connect.config(connector) is not None:
                 self._makers.connect.stop(connector)
                 self._makers.connect.wait(connector, lambda s: s is None or not s.tasks, 60)
@@ -618,6 +650,9 @@ class Runner:
     def _stop_threads(self) -> None:
         self._stop_load.set()
         self._stop_applier()
+        if self._connect_thread is not None:
+            self._connect_thread.join(70)
+            self._connect_thread = self._connect_error = None
         if self._load_thread is not None and self._load_thread is not threading.current_thread():
             self._load_thread.join(30)
             self._load_thread = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headrace.control.generation import Generation, Makers
+from headrace.control.generation import Makers, stored
 from headrace.control.preflight import login
 from headrace.engines.model import TableName
 from headrace.engines.postgres import land, progress
@@ -19,7 +19,7 @@ def undo(makers: Makers, store: Store, pipeline: Pipeline, *, drop_target: bool)
     tables = store.tables(pipeline.name)
     target = login(store.connection(pipeline.spec.target).spec)
     if pipeline.generation is not None:
-        generation = Generation(**pipeline.generation)
+        generation = stored(pipeline.generation)
         makers.drop_log(generation)
         makers.drop_source(pipeline.name, generation, login(store.connection(pipeline.spec.source).spec))
         store.set_generation(pipeline.name, None)

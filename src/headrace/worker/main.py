@@ -42,9 +42,12 @@ class Worker:
 
     def _look(self) -> None:
         self._store.beat("worker", self._owner, os.getpid())
-        for name, (_, thread) in list(self._running.items()):
+        for name, (runner, thread) in list(self._running.items()):
             if not thread.is_alive():
                 del self._running[name]
+            else:
+                # Not the runner itself: its steps may take longer than the lease.
+                runner.keep_lease()
         for pipeline in self._store.pipelines():
             if pipeline.name in self._running or pipeline.status == "draft":
                 continue

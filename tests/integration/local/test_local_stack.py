@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import httpx
 import psycopg
+import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from headrace.local.aot import CONNECTOR, NAME
@@ -31,6 +32,7 @@ def events(kafka: str) -> int:
         consumer.close()
 
 
+@pytest.mark.full
 def test_captures_through_kills(until: Until) -> None:
     with (
         PostgresServer(fsync=False) as postgres,

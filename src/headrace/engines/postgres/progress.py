@@ -102,7 +102,7 @@ def put(conn: Connection, progress: Progress) -> None:
         progress.last_offset,
         progress.last_position,
         progress.state,
-        json.dumps(asdict(progress.cut)) if progress.cut else None,
+        _json(progress.cut),
     ]
     with translated():
         taken = conn.execute(
@@ -128,20 +128,24 @@ def put(conn: Connection, progress: Progress) -> None:
         )
 
 
+def _json(cut: Cut | None) -> str | None:
+    return json.dumps(asdict(cut)) if cut else None
+
+
 def advance(
     conn: Connection, progress: Progress, next_offset: int, last_offset: int, last_position: int, ts_ms: int
 ) -> None:
     """Compare-and-set: the first statement of every apply transaction.
 
     Raises Conflict ``zombie`` when the row is not where this worker left it: somebody else applies the table,
-    or it was put on hold.
+    it was put on hold, or it was loaded again since (offset and state may be the same then, the cut is not).
     """
     with translated():
         done = conn.execute(
             "UPDATE headrace.progress SET next_offset = %s, last_offset = %s, last_position = %s,"
             " last_ts_ms = %s, updated_at = now() WHERE pipeline = %s AND source_schema = %s"
             " AND source_table = %s AND generation = %s AND topic_id = %s AND next_offset = %s"
-            " AND state = 'live'",
+            " AND state = 'live' AND cut IS NOT DISTINCT FROM %s::jsonb",
             [
                 next_offset,
                 last_offset,
@@ -153,6 +157,7 @@ def advance(
                 progress.generation,
                 progress.topic_id,
                 progress.next_offset,
+                _json(progress.cut),
             ],
         )
         if done.rowcount != 1:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -201,7 +200,17 @@ class Ground:
         path.write_text(script, encoding="ascii")
         server = self.source
         subprocess.run(
-            [str(find_pgbench()), *address(server), "-n", "-M", "prepared", "-f", str(path), *options, database],
+            [
+                str(find_pgbench()),
+                *address(server),
+                "-n",
+                "-M",
+                "prepared",
+                "-f",
+                str(path),
+                *options,
+                database,
+            ],
             env=os.environ | {"PGPASSWORD": server.password or "", "PGOPTIONS": "-c synchronous_commit=off"},
             check=True,
             capture_output=True,
@@ -228,7 +237,9 @@ class Ground:
         pids = {name: s.identity.pid for name, s in services.items() if s.identity}
         pids |= {name: process.pid for name, process in self._processes.items()}
         mine = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return {name: tree_cpu(pid) for name, pid in pids.items()} | {"clients": mine.ru_utime + mine.ru_stime}
+        return {name: tree_cpu(pid) for name, pid in pids.items()} | {
+            "clients": mine.ru_utime + mine.ru_stime
+        }
 
 
 ACCOUNTS = (
@@ -265,8 +276,3 @@ def tree_cpu(pid: int) -> float:
             continue
         total += times.user + times.system + times.children_user + times.children_system
     return total
-
-
-def data_folder(path: str | None) -> Path | None:
-    """A folder as given, absolute; None for a temporary one."""
-    return Path(path).absolute() if path else None

@@ -91,12 +91,9 @@ class Pipeline:
 def pipeline(ground: Ground, ends: Ends, table: str) -> Iterator[Pipeline]:
     """A pipeline that is not applied yet; deleted afterwards."""
     made = Pipeline(ground, ends, table)
-    try:
-        yield made
-    except BaseException:
-        raise
-    else:
-        made.remove()
+    yield made
+    # Not after a failure: what there is to see would be gone, and the whole ground is taken down anyway.
+    made.remove()
 
 
 def _connection(server: PostgresServer, database: str) -> dict[str, Any]:

@@ -43,10 +43,12 @@ def copied(ground: Ground, ends: Ends) -> None:
     """Wait until the initial copy is committed."""
     with psycopg.connect(ground.target.conninfo_of(ends.target), autocommit=True) as conn:
         until(
-            lambda: conn.execute(
-                "SELECT count(*) > 0 AND bool_and(srsubstate IN ('f', 's', 'r')) FROM pg_subscription_rel"
-            ).fetchone()
-            == (True,),
+            lambda: (
+                conn.execute(
+                    "SELECT count(*) > 0 AND bool_and(srsubstate IN ('f', 's', 'r')) FROM pg_subscription_rel"
+                ).fetchone()
+                == (True,)
+            ),
             3600,
             "the initial copy",
         )
@@ -56,10 +58,12 @@ def disable(ground: Ground, ends: Ends) -> None:
     """Stop applying; returns when the walsender is gone."""
     ground.sql(ground.target, ends.target, f"ALTER SUBSCRIPTION {SUBSCRIPTION} DISABLE")
     until(
-        lambda: not ground.sql(
-            ground.source,
-            ends.source,
-            "SELECT 1 FROM pg_replication_slots WHERE active AND database = current_database()",
+        lambda: (
+            not ground.sql(
+                ground.source,
+                ends.source,
+                "SELECT 1 FROM pg_replication_slots WHERE active AND database = current_database()",
+            )
         ),
         60,
         "the end of the walsender",

@@ -34,13 +34,16 @@ STALL_SECONDS = 10.0
 
 @dataclass(slots=True)
 class Counters:
-    """What the applier has done since it started. latencies: recent (seconds from source commit to ours)."""
+    """What the applier has done since it started.
+
+    latencies: of recent batches: (when, seconds from source commit to ours).
+    """
 
     events: int = 0
     batches: int = 0
     bytes: int = 0
     errors: int = 0
-    latencies: deque[float] = field(default_factory=lambda: deque(maxlen=20_000))
+    latencies: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=20_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,8 +468,8 @@ class Applier:
         counters.bytes += sum(len(m) for m in batch.messages)
         if batch.first_ts_ms:
             now = time.time()
-            counters.latencies.append(now - batch.first_ts_ms / 1000)
-            counters.latencies.append(now - batch.ts_ms / 1000)
+            counters.latencies.append((now, now - batch.first_ts_ms / 1000))
+            counters.latencies.append((now, now - batch.ts_ms / 1000))
 
     def _prepared(self, table: TableApply, batch: Batch) -> list[KeyedBatch | KeylessBatch | None]:
         """The batch's steps with what has to be re-read from the source filled in."""

@@ -274,4 +274,4 @@ def _verified(client: Client) -> bool:
             f"  {table['name']:<22} {table['source_rows']:>8} rows  {table['source_checksum'][:12]}  {word}"
         )
     show.line("Both sides are equal." if report["equal"] else "The two sides DIFFER.")
-    return bool(report["equal"])
+    return bool(report["equal"] and report["settled"])

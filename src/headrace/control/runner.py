@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any
 
-from headrace.apply.applier import Applier
+from headrace.apply.applier import Applier, Counters
 from headrace.apply.applier import Hooks as ApplyHooks
 from headrace.capture.markers import await_marker
 from headrace.control import loading, teardown
@@ -26,6 +26,7 @@ from headrace.store.records import Pipeline, TableState
 
 TICK = 0.2
 LEASE_SECONDS = 15.0
+LATENCY_SECONDS = 20.0
 RESTART_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 
@@ -549,17 +550,17 @@ class Runner:
         source, _ = self._ends
         with connect(source, name="headrace control") as conn:
             slot = capture.slot_state(conn, generation.slot)
-        latest = applier.counters.latencies[-1] if applier.counters.latencies else 0.0
+        recent = _recent(applier.counters)
         now, events = time.monotonic(), applier.counters.events
         before, then = self._last_events
         self._last_events = (now, events)
         lag = {
             "events": behind,
-            "seconds": round(max(latest, 0.0), 3) if behind else 0.0,
+            "seconds": round(max(recent[-1], 0.0), 3) if behind and recent else 0.0,
             "bytes": slot.retained if slot else 0,
             "events_per_second": round(max(events - then, 0) / max(now - before, 0.001), 1),
             "events_applied": events,
-            **_percentiles(list(applier.counters.latencies)),
+            **_percentiles(recent),
         }
         self._store.set_lag(self.name, lag)
         self._trim(generation, reached)
@@ -683,6 +684,12 @@ def _phase(states: list[str]) -> str:
     if any(s in ("pending", "loading", "indexing") for s in states):
         return "seeding"
     return "catching_up" if "catching_up" in states else "incremental"
+
+
+def _recent(counters: Counters) -> list[float]:
+    """Latencies of the last ``LATENCY_SECONDS``, in seconds."""
+    since = time.time() - LATENCY_SECONDS
+    return [latency for when, latency in list(counters.latencies) if when >= since]
 
 
 def _percentiles(latencies: list[float]) -> dict[str, float]:

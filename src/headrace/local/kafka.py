@@ -92,11 +92,16 @@ def reachable(port: int) -> bool:
         return False
 
 
+def cluster_id() -> str:
+    """A random UUID as Kafka writes it, never with a leading dash, which its tools take for an option."""
+    first, *rest = uuid.uuid4().bytes
+    return urlsafe_b64encode(bytes([first & 0x7F, *rest])).decode().rstrip("=")
+
+
 def _format(data: Path, config: Path, logs: Path) -> None:
     if (data / "kafka" / "meta.properties").exists():
         return
-    cluster = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    words = ["format", "--cluster-id", cluster, "--config", str(config), "--ignore-formatted"]
+    words = ["format", "--cluster-id", cluster_id(), "--config", str(config), "--ignore-formatted"]
     quick = ["-XX:TieredStopAtLevel=1"]
     tool = Program("kafka-format", "kafka.tools.StorageTool", words, 128, logs, quick, cache="kafka")
     done = subprocess.run(tool.command(), capture_output=True, text=True, check=False, timeout=120)

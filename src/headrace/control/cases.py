@@ -204,8 +204,10 @@ class Cases:
         return [{**forms.table(t), "target": str(t.target)} for t in self._store.tables(name)]
 
     def certificate(self, name: str) -> JSON:
-        """``{"name", "tables": [certificate, ...]}``."""
-        return {"name": self._store.pipeline(name).name, "tables": self._store.certificate(name)}
+        """The handoff certificate as of now: per table the cut, and what the last verification counted."""
+        return forms.certificate(
+            self._store.pipeline(name), self._store.tables(name), self._store.certificate(name)
+        )
 
     def logs(self, name: str, level: str | None, limit: int, since: datetime | None) -> list[JSON]:
         """The newest lines, oldest first."""

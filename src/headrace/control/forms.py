@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+from headrace import __version__
+from headrace.engines.model import Cut
 from headrace.spec.models import PipelineSpec
 from headrace.spec.secrets import masked
 from headrace.store.records import Connection, ConnectionTest, LogLine, Pipeline, Request, TableState
+from headrace.verify.certificate import CertifiedTable
+from headrace.verify.certificate import build as build_certificate
 
 JSON = dict[str, Any]
 References = Mapping[str, dict[str, str]]
@@ -28,6 +32,37 @@ def status(pipeline: Pipeline, tables: list[TableState]) -> JSON:
         "tables": [table(t) for t in tables],
         "error": short_error(pipeline.error),
     }
+
+
+def certificate(pipeline: Pipeline, tables: list[TableState], verified: list[JSON]) -> JSON:
+    """The handoff certificate, sealed."""
+    generation = str((pipeline.generation or {}).get("id", ""))
+    by_table = {str(v.get("table")): v.get("verification") for v in verified}
+    facts = {
+        "name": pipeline.name,
+        "id": pipeline.id,
+        "mode": pipeline.spec.mode,
+        "source": pipeline.spec.source,
+        "target": pipeline.spec.target,
+        "generation": generation,
+        "versions": {"headrace": __version__},
+        "created_at": pipeline.created_at.isoformat(),
+    }
+    rows = [
+        CertifiedTable(
+            source=t.source,
+            target=t.target,
+            state=t.state,
+            generation=generation,
+            rows_loaded=t.rows_loaded,
+            cut=Cut(**t.cut) if t.cut else None,
+            loaded_at=t.cut["taken_at"] if t.cut else None,
+            verification=by_table.get(str(t.source)),
+        )
+        for t in tables
+    ]
+    issued = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"name": pipeline.name, **build_certificate(facts, rows, issued_at=issued)}
 
 
 def table(state: TableState) -> JSON:

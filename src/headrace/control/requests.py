@@ -97,4 +97,6 @@ class Answers:
         threading.Thread(target=body, name=f"verify-{self._name}", daemon=True).start()
 
     def _certify(self, route: Route, verified: dict[str, object]) -> None:
-        self._store.put_certificate(self._name, route.source.name, {"verification": verified})
+        self._store.put_certificate(
+            self._name, route.source.name, {"table": str(route.source.name), "verification": verified}
+        )

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.engines.model import Cut, TableName
-from headrace.errors import NotFound
-from headrace.verify.report import Report
 
 FORMAT = "headrace-certificate/1"
 
@@ -25,7 +23,10 @@ _PIPELINE = ("name", "id", "mode", "source", "target", "generation", "versions",
 
 @dataclass(frozen=True, slots=True)
 class CertifiedTable:
-    """What is stored about one table. cut: None before its load began (or with ``cdc_only``)."""
+    """What is stored about one table. cut: None before its load began (or with ``cdc_only``).
+
+    verification: the table's part of the last report (``TableReport.as_dict``), None before any.
+    """
 
     source: TableName
     target: TableName
@@ -34,27 +35,30 @@ class CertifiedTable:
     rows_loaded: int | None = None
     cut: Cut | None = None
     loaded_at: str | None = None
+    verification: Mapping[str, Any] | None = None
 
 
 def build(
     pipeline: Mapping[str, Any],
     tables: Sequence[CertifiedTable],
-    report: Report | None,
     *,
     issued_at: str,
 ) -> dict[str, Any]:
     """The certificate as JSON-able data.
 
     pipeline: name, id, mode, source, target, generation, versions (component -> version), created_at,
-    started_at, as far as known; other entries are left out. report: the last verification. issued_at: ISO 8601.
+    started_at, as far as known; other entries are left out. issued_at: ISO 8601. ``equal`` is None until every
+    table was verified.
     """
+    verified = [t.verification for t in tables if t.verification is not None]
+    whole = bool(tables) and len(verified) == len(tables)
     body: dict[str, Any] = {
         "format": FORMAT,
         "issued_at": issued_at,
         "pipeline": {name: pipeline[name] for name in _PIPELINE if name in pipeline},
-        "verified_at": report.finished_at if report else None,
-        "equal": report.equal if report else None,
-        "tables": [_table(table, report) for table in tables],
+        "verified_at": max((str(v["finished_at"]) for v in verified), default=None),
+        "equal": all(v["equal"] for v in verified) if whole else None,
+        "tables": [_table(table) for table in tables],
     }
     return {**body, "seal": seal(body)}
 
@@ -79,7 +83,7 @@ def lsn(position: int) -> str:
     return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
 
 
-def _table(table: CertifiedTable, report: Report | None) -> dict[str, Any]:
+def _table(table: CertifiedTable) -> dict[str, Any]:
     return {
         "source": str(table.source),
         "target": str(table.target),
@@ -88,7 +92,7 @@ def _table(table: CertifiedTable, report: Report | None) -> dict[str, Any]:
         "cut": _cut(table.cut),
         "rows_loaded": table.rows_loaded,
         "loaded_at": table.loaded_at,
-        "verification": _verification(table.source, report),
+        "verification": _verification(table.verification),
     }
 
 
@@ -103,12 +107,8 @@ def _cut(cut: Cut | None) -> dict[str, str] | None:
     }
 
 
-def _verification(table: TableName, report: Report | None) -> dict[str, Any] | None:
-    if report is None:
-        return None
-    try:
-        found = report.table(table).as_dict()
-    except NotFound:
+def _verification(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if found is None:
         return None
     names = (
         "equal",
@@ -122,4 +122,4 @@ def _verification(table: TableName, report: Report | None) -> dict[str, Any] | N
         "error",
         "finished_at",
     )
-    return {name: found[name] for name in names}
+    return {name: found.get(name) for name in names}

@@ -259,9 +259,10 @@ def test_logs_and_certificates(running: Running, api: httpx.Client, pipeline: Pi
     assert [(line["message"], line["context"]) for line in lines["items"]] == [("two", {"table": "t"})]
     problem(api.get("pipelines/p/logs", params={"level": "loud"}), 422, "invalid_spec")
     running.store.put_table("p", TableState(USERS, USERS))
-    running.store.put_certificate("p", USERS, {"rows": 1})
+    verified = {"equal": True, "source_rows": 1, "finished_at": "2026-01-01T00:00:00+00:00"}
+    running.store.put_certificate("p", USERS, {"table": str(USERS), "verification": verified})
     answer = api.get("pipelines/p/certificate")
-    assert answer.json() == {"name": "p", "tables": [{"rows": 1}]}
+    assert (answer.json()["equal"], answer.json()["tables"][0]["verification"]["source_rows"]) == (True, 1)
     assert "p-certificate.json" in answer.headers["content-disposition"]
 
 

@@ -63,8 +63,10 @@ FACTS = {"name": "shop", "generation": "g1", "versions": {"headrace": "0.1.0"}, 
 
 
 def test_certificate_states_cut_and_counts_and_is_sealed() -> None:
-    tables = [CertifiedTable(USERS, TableName("crm", "users"), "live", "g1", 2, CUT)]
-    certificate = build(FACTS, tables, Report([table()], 100), issued_at="2026-01-02T00:00:00+00:00")
+    verified = Report([table()], 100).table(USERS).as_dict()
+    tables = [CertifiedTable(USERS, TableName("crm", "users"), "live", "g1", 2, CUT, None, verified)]
+    certificate = build(FACTS, tables, issued_at="2026-01-02T00:00:00+00:00")
+    assert certificate["equal"] is verified["equal"]
     (entry,) = certificate["tables"]
     assert entry["cut"]["position"] == "16/B374D848" == lsn(CUT.position)
     assert entry["cut"]["snapshot"] == CUT.snapshot
@@ -77,9 +79,10 @@ def test_certificate_states_cut_and_counts_and_is_sealed() -> None:
 
 def test_an_altered_certificate_is_told() -> None:
     tables = [CertifiedTable(USERS, USERS, "live", "g1", 2, CUT)]
-    certificate = build(FACTS, tables, None, issued_at="now")
+    certificate = build(FACTS, tables, issued_at="now")
     assert certificate["tables"][0]["verification"] is None
-    other = build(FACTS, [replace(tables[0], rows_loaded=3)], None, issued_at="now")
+    assert certificate["equal"] is None
+    other = build(FACTS, [replace(tables[0], rows_loaded=3)], issued_at="now")
     assert not check_seal({**certificate, "tables": other["tables"]})
     assert not check_seal({**certificate, "more": 1})
     assert not check_seal({k: v for k, v in certificate.items() if k != "seal"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +14,12 @@ from bench.ground import Ground, Wrong
 from bench.starting import Start
 from bench.works import Latency, Load, Run, Stream
 
-WORKS = ("load", "stream", "latency", "start")
+MADE: Mapping[str, Callable[[Ground, float], Load | Stream | Latency]] = {
+    "load": Load,
+    "stream": Stream,
+    "latency": Latency,
+}
+WORKS = (*MADE, "start")
 
 
 def main() -> int:
@@ -51,11 +56,10 @@ def _runs(only: list[str], scale: float, repeat: int) -> Iterator[Run]:
     """Every system once, then all of them again: what slows the machine for a while slows none alone."""
     with ExitStack() as stack:
         ground = stack.enter_context(Ground()) if set(only) - {"start"} else None
-        for name in (n for n in WORKS if n in only and n != "start"):
-            assert ground is not None
-            work = {"load": Load, "stream": Stream, "latency": Latency}[name](ground, scale)
-            for number in range(repeat):
-                yield from _told(work.runs(), number)
+        if ground is not None:
+            for work in (make(ground, scale) for name, make in MADE.items() if name in only):
+                for number in range(repeat):
+                    yield from _told(work.runs(), number)
     if "start" in only:
         # Alone on the machine: the other installation would be in its way.
         start = Start(scale)

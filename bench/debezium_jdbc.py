@@ -85,14 +85,14 @@ class Pair:
     def running(self) -> None:
         """Wait until both tasks run."""
         for name in self.names:
-            until(lambda name=name: self._states(name) == ["RUNNING"], 120, f"connector {name}", 0.1)
+            self._wait(name, ["RUNNING"])
 
     def stop(self) -> None:
         """Stop both, orderly; returns when no task is left."""
         for name in self.names:
             self._http.put(f"/connectors/{name}/stop").raise_for_status()
         for name in self.names:
-            until(lambda name=name: not self._states(name), 120, f"the end of {name}", 0.1)
+            self._wait(name, [])
 
     def resume(self) -> None:
         """Start both again."""
@@ -118,6 +118,9 @@ class Pair:
     def _put(self, name: str, config: dict[str, object]) -> None:
         body = {key: str(value) for key, value in config.items()}
         self._http.put(f"/connectors/{name}/config", json=body).raise_for_status()
+
+    def _wait(self, name: str, states: list[str]) -> None:
+        until(lambda: self._states(name) == states, 120, f"{name} with tasks {states}", 0.1)
 
     def _states(self, name: str) -> list[str]:
         answer = self._http.get(f"/connectors/{name}/status")

@@ -143,6 +143,8 @@ def markdown(found: Sequence[Row]) -> str:
 
 
 def _table(work: str, part: Sequence[Row]) -> str:
+    head: tuple[str, ...]
+    body: list[tuple[str, ...]]
     match work:
         case "latency":
             head = ("system", "p50", "p99")

@@ -338,7 +338,9 @@ def pgbench(
         assert killed or process.poll() is None, process.stdout.read().decode() if process.stdout else ""
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(30)
+        process.communicate(timeout=30)
+        if process.stdout:
+            process.stdout.close()
         if script is not None:
             path.unlink()
 

@@ -228,15 +228,7 @@ class Applier:
             if why is None:
                 yield progress
             else:
-                self._break(
-                    progress.source,
-                    Conflict(
-                        "log_lost",
-                        f"{why}, so changes of {progress.source} may be missing",
-                        "The table is loaded again from a new cut.",
-                        {"topic": progress.topic},
-                    ),
-                )
+                self._break(progress.source, log_lost(why, progress.source, progress.topic))
 
     def _why_lost(
         self, progress: Progress, ids: dict[str, str], starts: dict[str, int], ends: dict[str, int]
@@ -341,6 +333,7 @@ class Applier:
                 KafkaError.UNKNOWN_TOPIC_OR_PART,
                 KafkaError._UNKNOWN_TOPIC,
                 KafkaError.UNKNOWN_TOPIC_ID,
+                KafkaError._LOG_TRUNCATION,
             ):
                 self._hooks.log("warning", f"topic {topic}: {error.str()}")
                 self._detach(topic)
@@ -365,9 +358,9 @@ class Applier:
             return
         try:
             self._write(batches, "upsert")
-        except Unavailable:
-            raise
-        except HeadraceError:
+        except HeadraceError as error:
+            if _passes(error):
+                raise
             self._target_rollback()
             for one in batches:
                 self._apply_one(*one)
@@ -406,13 +399,13 @@ class Applier:
             try:
                 self._write([(table, batch)], mode)
                 return
-            except Unavailable:
-                raise
             except UniqueViolation as error:
                 self._target_rollback()
                 if mode == "replace":
                     self._stall(table, error)
             except HeadraceError as error:
+                if _passes(error):
+                    raise
                 self._target_rollback()
                 if error.code == "zombie":
                     self._detach(table.progress.topic)
@@ -502,3 +495,18 @@ class Applier:
         if self._source is None or self._source.closed:
             self._source = connect(self._source_login, name="headrace reread", statement_timeout="60s")
         return reread(self._source, route, columns, keys)
+
+
+def log_lost(why: str, source: TableName, topic: str) -> Conflict:
+    """The error of a table whose log is not what it was."""
+    return Conflict(
+        "log_lost",
+        f"{why}, so changes of {source} may be missing",
+        "The table is loaded again from a new cut.",
+        {"topic": topic},
+    )
+
+
+def _passes(error: HeadraceError) -> bool:
+    """Whether waiting helps: something is out of reach, or somebody holds a lock."""
+    return isinstance(error, Unavailable) or error.code == "in_use"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -19,6 +20,15 @@ SETTINGS = {
     "max.message.bytes": str(128 * 1024 * 1024),
     "message.timestamp.type": "CreateTime",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a topic ends: Kafka's id of it, the end offset (read committed), the epoch of its leader (-1: unknown)."""
+
+    id: str
+    end: int
+    epoch: int
 
 
 class Topics:
@@ -105,7 +115,15 @@ class Topics:
             except (NoGroup, Unavailable):
                 continue
 
+    def heads(self, names: Sequence[str]) -> dict[str, Head]:
+        """Id, end (as ``ends``) and leader epoch of each topic that exists."""
+        ids, found = self.ids(names), self._listed(names, OffsetSpec.latest())
+        return {n: Head(ids[n], int(f.offset), _epoch(f.leader_epoch)) for n, f in found.items() if n in ids}
+
     def _offsets(self, names: Sequence[str], spec: Any) -> dict[str, int]:
+        return {name: int(found.offset) for name, found in self._listed(names, spec).items()}
+
+    def _listed(self, names: Sequence[str], spec: Any) -> dict[str, Any]:
         if not names:
             return {}
         futures = self._call(
@@ -117,7 +135,7 @@ class Topics:
         found = {}
         for partition, future in futures.items():
             try:
-                found[partition.topic] = int(self._result(future).offset)
+                found[partition.topic] = self._result(future)
             except NoTopic:
                 continue
         return found
@@ -133,6 +151,10 @@ class Topics:
             return future.result(timeout=self._timeout + 5)
         except KafkaException as error:
             raise kafka_error(error, self._bootstrap) from error
+
+
+def _epoch(told: int | None) -> int:
+    return -1 if told is None else int(told)
 
 
 class NoTopic(HeadraceError):

@@ -204,11 +204,11 @@ def _worker_settings(client: httpx.Client) -> Iterator[Finding]:
     if errors.get("exactly.once.support"):
         yield Finding(
             "connect_exactly_once",
-            "warning",
+            "error",
             "connect",
             f"Kafka Connect gives no exactly-once source support: {errors['exactly.once.support'][0]}",
             "Set exactly.once.source.support=enabled on every worker (`preparing` first, in a rolling restart). "
-            "Without it Headrace drops repeated events by their position in the source.",
+            "Without it a restarted connector repeats events.",
         )
     if errors.get("producer.override.transaction.timeout.ms"):
         yield Finding(

@@ -11,7 +11,7 @@ from headrace.control.preflight import read_routes
 from headrace.control.shape import shape_of
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import catalog, ddl, progress
-from headrace.engines.postgres.connection import Login, connect, translated
+from headrace.engines.postgres.connection import Connection, Login, connect, translated
 from headrace.engines.postgres.events import SchemaDrift
 from headrace.errors import Conflict, HeadraceError, Precondition
 from headrace.store import Store
@@ -42,12 +42,10 @@ class Evolution:
         """Columns added since the table was loaded: events from before them lack them."""
         return self._lenient.get(name, frozenset())
 
-    def look(self) -> None:
-        """Compare every table with what it was; called about once a second."""
+    def look(self, conn: Connection) -> None:
+        """Compare every table with what it was; called about once a second with a connection to the source."""
         with self._lock:
-            assert self._source is not None
-            with connect(self._source, name="headrace catalog") as conn:
-                now = catalog.signatures(conn, list(self._routes))
+            now = catalog.signatures(conn, list(self._routes))
             changed = [n for n, r in self._routes.items() if now.get(n, ("",))[0] != r.source.signature]
             for name in changed:
                 if self._state(name).state not in ("paused", "error", "pending"):

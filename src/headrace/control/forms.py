@@ -25,7 +25,7 @@ def summary(pipeline: Pipeline) -> JSON:
 
 def status(pipeline: Pipeline, tables: list[TableState]) -> JSON:
     """``status NAME --json``."""
-    lag = pipeline.lag or {}
+    lag = {name: value for name, value in (pipeline.lag or {}).items() if name != "heads"}
     return {
         **summary(pipeline),
         "lag": {"events": None, "seconds": None, "bytes": None, **lag},

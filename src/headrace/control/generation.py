@@ -15,7 +15,7 @@ from headrace.capture.topics import Topics
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture
 from headrace.engines.postgres.connection import Login, connect
-from headrace.errors import Conflict, HeadraceError
+from headrace.errors import Conflict, HeadraceError, Invalid, Unavailable
 from headrace.settings import Settings
 from headrace.spec.models import PipelineSpec
 
@@ -131,18 +131,15 @@ class Makers:
         """Topics and the running connector, which begins at the slot; whatever of them is not there yet."""
         self.topics_for(generation, routes)
         if self.connect.config(generation.connector) is None:
-            with connect(source, name="headrace control") as conn:
-                slot = capture.slot_state(conn, generation.slot)
-            if slot is None:
-                raise Conflict("slot_gone", f"replication slot {generation.slot} is gone")
-            self._create_connector(pipeline, generation, spec, source, slot.confirmed)
+            self._create_connector(pipeline, generation, spec, source)
         self.refresh_secret(generation, source)
         status = self.connect.status(generation.connector)
         if status is None or status.state in ("STOPPED", "PAUSED"):
+            self._seed(generation, source)
             self.connect.resume(generation.connector)
 
     def _create_connector(
-        self, pipeline: str, generation: Generation, spec: PipelineSpec, source: Login, start: int
+        self, pipeline: str, generation: Generation, spec: PipelineSpec, source: Login
     ) -> None:
         config = capture.connector(
             source,
@@ -153,12 +150,28 @@ class Makers:
             messages=generation.messages,
             extra=dict(spec.connector),
         )
-        self.connect.create(generation.connector, config, "STOPPED")
-        # Left to itself Debezium would begin at the source's present position, not at the slot's.
-        if not self.connect.offsets(generation.connector):
-            self.connect.alter_offsets(
-                generation.connector, [{"partition": {"server": generation.prefix}, "offset": {"lsn": start}}]
-            )
+        try:
+            self.connect.create(generation.connector, config, "STOPPED")
+        except Invalid as error:
+            if "unable to connect" not in error.message.lower():
+                raise
+            # Connect tries the login when it validates; the server may be down just now.
+            raise Unavailable(
+                "source_unreachable",
+                f"Kafka Connect cannot reach the source: {error.message}",
+                "Check that the source runs and that Kafka Connect's machine can reach it.",
+            ) from error
+
+    def _seed(self, generation: Generation, source: Login) -> None:
+        """Left to itself Debezium would begin at the source's present position, not at the slot's."""
+        if self.connect.offsets(generation.connector):
+            return
+        with connect(source, name="headrace control") as conn:
+            slot = capture.slot_state(conn, generation.slot)
+        if slot is None:
+            raise Conflict("slot_gone", f"replication slot {generation.slot} is gone")
+        offset = {"partition": {"server": generation.prefix}, "offset": {"lsn": slot.confirmed}}
+        self.connect.alter_offsets(generation.connector, [offset])
 
     def refresh_secret(self, generation: Generation, source: Login) -> None:
         """Write the password again where Connect looks it up."""
@@ -202,6 +215,13 @@ def stored(raw: dict[str, Any]) -> Generation:
 
 def _secret_file(folder: Path, name: str) -> Path:
     return folder / f"{name}.password"
+
+
+def position_of(offsets: Sequence[dict[str, Any]]) -> int | None:
+    """The furthest position of a connector's offsets, None without any."""
+    names = ("lsn", "lsn_proc", "lsn_commit")
+    found = [int(o["offset"][n]) for o in offsets if o.get("offset") for n in names if o["offset"].get(n)]
+    return max(found, default=None)
 
 
 def lost_position(trace: str) -> bool:

@@ -5,20 +5,33 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
-from headrace.apply.applier import Applier, Counters
+from headrace.apply.applier import Applier, Counters, log_lost
 from headrace.apply.applier import Hooks as ApplyHooks
+from headrace.capture import tail
+from headrace.capture.connect import ConnectorStatus
 from headrace.capture.markers import await_marker
+from headrace.capture.topics import Head
 from headrace.control import loading, teardown
 from headrace.control.evolve import Evolution
-from headrace.control.generation import Generation, Makers, first_lines, invent, lost_position, stored
+from headrace.control.generation import (
+    Generation,
+    Makers,
+    first_lines,
+    invent,
+    lost_position,
+    position_of,
+    stored,
+)
+from headrace.control.kept import Kept
 from headrace.control.preflight import inspect, login, read_routes
 from headrace.control.requests import Answers
 from headrace.control.shape import shape_of
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture, progress
-from headrace.engines.postgres.connection import Login, connect
+from headrace.engines.postgres.connection import Connection, Login, connect
 from headrace.errors import Bug, HeadraceError, NotFound, Precondition, Unavailable, preflight_failed
 from headrace.settings import Settings
 from headrace.store import Store
@@ -27,6 +40,7 @@ from headrace.store.records import Pipeline, TableState
 TICK = 0.2
 LEASE_SECONDS = 15.0
 LATENCY_SECONDS = 20.0
+_FOUND_MISSING = ("connector_not_found", "no_such_topic")
 RESTART_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 
@@ -59,6 +73,8 @@ class Runner:
         self._answers = Answers(store, name, self.caught_up)
         self._source: Login | None = None
         self._target: Login | None = None
+        self._watching: Kept | None = None
+        self._heads: dict[str, Head] | None = None
         self._last_events = (time.monotonic(), 0)
 
     # -- life -----------------------------------------------------------------------------------------
@@ -122,13 +138,14 @@ class Runner:
     def _failed(self, error: HeadraceError) -> float:
         """Record a failure; how long to wait before the next tick, in seconds."""
         pipeline = self._store.pipeline(self.name)
-        passing = isinstance(error, Unavailable) or error.kind in ("unavailable", "conflict")
+        # What Connect or Kafka do not find is found missing, and said, by the next look at the capture.
+        passing = error.kind in ("unavailable", "conflict") or error.code in _FOUND_MISSING
         if pipeline.error is None or pipeline.error.get("message") != error.message:
             self.log("warning" if passing else "error", error.message, code=error.code)
         if passing:
             self._store.set_status(self.name, pipeline.status, pipeline.phase, error=error.as_dict())
             return 1.0
-        if pipeline.desired != "deleted" and self._nothing_loaded():
+        if pipeline.desired != "deleted" and not self._any_loaded():
             self._undo(pipeline)
         self._store.set_status(self.name, "error", error=error.as_dict())
         return 1.0
@@ -161,6 +178,7 @@ class Runner:
             if self._source is not None:
                 self._put_down()
             self._source, self._target = source, target
+            self._watching = Kept(source)
 
     @property
     def _ends(self) -> tuple[Login, Login]:
@@ -194,6 +212,8 @@ class Runner:
         for name, route in wanted.items():
             self._adopt(pipeline, route, known.get(name))
         self._routes = wanted
+        # The publication follows the routes.
+        self._ready = False
         self._evolution.begin(pipeline, source, target, self._routes)
         self._store.set_applied(self.name, pipeline.spec_version)
 
@@ -209,13 +229,14 @@ class Runner:
         elif state.detail.get("shape") != shape:
             # Changed by the spec, or on the source while no worker looked: loaded again as it is now.
             self._store.update_table(self.name, state.source, target=route.target)
-            self._evolution.reload(route.source.name, rebuild=bool(state.detail.get("loaded")), shape=shape)
+            # Without a shape a resync was asked for: what the target lacks is found when it is loaded.
+            rebuild = bool(state.detail.get("loaded") and state.detail.get("shape"))
+            self._evolution.reload(route.source.name, rebuild=rebuild, shape=shape)
 
     def _remove_table(self, pipeline: Pipeline, state: TableState, target: Login) -> None:
         with connect(target, name="headrace control") as conn:
             progress.forget(conn, self.name, state.source)
-        if self._generation is not None:
-            self._makers.topics.delete([self._generation.topic(state.source)])
+        # Its topic stays until the generation ends: events of it may still be on their way.
         self._store.remove_table(self.name, state.source)
         self.log("info", f"{state.source} was taken out of the pipeline")
 
@@ -236,8 +257,20 @@ class Runner:
         if not self._generation.reserved:
             self._generation = self._makers.reserve(self.name, self._generation, source, routes)
             self._store.set_generation(self.name, self._generation.as_dict())
-        if not self._ready and not self._new_generation_needed(source):
+        if not self._ready and not self._new_generation_needed():
+            self._publish(routes)
             self._connect_in_background(pipeline, routes)
+
+    def _publish(self, routes: list[Route]) -> None:
+        """Have the publication follow the routes; what was published for the first load is so already."""
+        assert self._generation is not None
+        if set(self._generation.tables) != {str(r.source.name) for r in routes} or self._any_loaded():
+            with self._watching_source() as conn:
+                capture.publish(conn, self._generation.names, [r.source for r in routes])
+
+    def _watching_source(self) -> AbstractContextManager[Connection]:
+        assert self._watching is not None
+        return self._watching.use()
 
     def _connect_in_background(self, pipeline: Pipeline, routes: list[Route]) -> None:
         """Start the connector while the load begins: the slot keeps all it will need."""
@@ -269,22 +302,21 @@ class Runner:
         self._connect_thread = threading.Thread(target=body, name=f"connect-{self.name}", daemon=True)
         self._connect_thread.start()
 
-    def _new_generation_needed(self, source: Login) -> bool:
+    def _new_generation_needed(self) -> bool:
         """Whether slot or offsets are gone though tables were loaded by them; then all is made anew."""
         assert self._generation is not None
-        if not any(t.detail.get("loaded") for t in self._store.tables(self.name)):
+        if not self._any_loaded():
             return False
-        with connect(source) as conn:
+        with self._watching_source() as conn:
             slot = capture.slot_state(conn, self._generation.slot)
-        if slot is None:
-            self._lose(f"replication slot {self._generation.slot} is gone")
-        elif slot.lost:
-            self._lose(f"the server has invalidated replication slot {self._generation.slot}")
-        elif self._makers.connect.config(self._generation.connector) is None:
-            self._lose(f"connector {self._generation.connector} was deleted")
-        else:
-            return False
-        return True
+        why = self._why_lost(slot)
+        if why is None and self._makers.connect.config(self._generation.connector) is None:
+            why = f"connector {self._generation.connector} was deleted"
+        if why is None:
+            why = self._why_moved(slot)
+        if why is not None:
+            self._lose(why)
+        return why is not None
 
     def _lose(self, why: str) -> None:
         """The generation is lost: every table gets a new cut under a new one; nothing is skipped."""
@@ -326,8 +358,10 @@ class Runner:
             t for t in tables if t.state in ("pending", "loading", "indexing") and t.source in self._routes
         ]
         if pipeline.spec.mode == "cdc_only":
-            self._begin_without_load(pipeline, waiting)
-        elif waiting:
+            # A table that streamed already is waiting because changes of it were lost: only a load mends that.
+            self._begin_without_load(pipeline, [t for t in waiting if not t.detail.get("loaded")])
+            waiting = [t for t in waiting if t.detail.get("loaded")]
+        if waiting:
             self._start_load(pipeline, [t.source for t in waiting])
         for table in tables:
             if table.state == "catching_up" and pipeline.desired == "running":
@@ -337,7 +371,7 @@ class Runner:
         if error.code == "stopped":
             return
         self._load_pause = time.monotonic() + 1.0
-        if error.code == "table_changed":
+        if error.code in ("table_changed", "no_such_table", "no_such_column"):
             self.log("info", error.message)
             self._routes = None
             return
@@ -365,6 +399,10 @@ class Runner:
         everything = list(self._routes.values())
         context = self._context(pipeline)
         self._stop_load.clear()
+        if self._generation is not None and self._heads is not None:
+            # What the log lost before now is covered by the cut to come.
+            for name in names:
+                self._heads.pop(self._generation.topic(name), None)
 
         def body() -> None:
             run = self._store.run_started(self.name, "load", tables=[str(n) for n in names])
@@ -493,39 +531,67 @@ class Runner:
     # -- observing ------------------------------------------------------------------------------------
 
     def _observe(self, pipeline: Pipeline) -> None:
-        if pipeline.spec.mode != "full_load_only" and self._generation is not None and self._ready:
-            self._watch_capture()
-        if self._load_thread is None:
-            self._evolution.look()
-        self._measure(pipeline)
+        with self._watching_source() as conn:
+            slot = None
+            if pipeline.spec.mode != "full_load_only" and self._generation is not None and self._ready:
+                slot = capture.slot_state(conn, self._generation.slot)
+                if self._lost_capture(slot):
+                    return
+            if self._load_thread is None:
+                self._evolution.look(conn)
+        self._measure(pipeline, slot)
 
-    def _watch_capture(self) -> None:
+    def _lost_capture(self, slot: capture.SlotState | None) -> bool:
+        """Look after slot and connector; whether the generation was lost and is given up."""
         assert self._generation is not None
-        source, _ = self._ends
-        with connect(source, name="headrace control") as conn:
-            slot = capture.slot_state(conn, self._generation.slot)
-        if slot is None or slot.lost:
-            self._lose(
-                f"replication slot {self._generation.slot} is {'gone' if slot is None else 'invalidated'}"
-            )
-            return
+        why = self._why_lost(slot)
         status = self._makers.connect.status(self._generation.connector)
-        if status is None:
-            if self._makers.connect.config(self._generation.connector) is None:
-                self._lose(f"connector {self._generation.connector} was deleted")
-            return
-        if status.state in ("STOPPED", "PAUSED"):
-            self._makers.connect.resume(self._generation.connector)
-        elif status.failed:
+        if why is None and status is None and self._makers.connect.config(self._generation.connector) is None:
+            why = f"connector {self._generation.connector} was deleted"
+        if why is None and status is not None and status.failed and lost_position(status.trace or ""):
+            why = f"the connector has lost its place: {first_lines(status.trace or '')}"
+        if why is None and status is not None and status.state in ("STOPPED", "PAUSED"):
+            # Not our doing; whoever stopped it may have moved it as well.
+            if (why := self._why_moved(slot)) is None:
+                self._makers.connect.resume(self._generation.connector)
+        elif why is None and status is not None:
+            self._keep_running(status)
+        if why is not None:
+            self._lose(why)
+        return why is not None
+
+    def _why_lost(self, slot: capture.SlotState | None) -> str | None:
+        assert self._generation is not None
+        if slot is None:
+            return f"replication slot {self._generation.slot} is gone"
+        if slot.lost:
+            return f"the server has invalidated replication slot {self._generation.slot}"
+        return None
+
+    def _why_moved(self, slot: capture.SlotState | None) -> str | None:
+        """Whether slot and connector still belong together, as far as their positions tell.
+
+        slot: its state, taken before this is called: the connector confirms to the slot only what it has
+        committed to Kafka, so that a slot beyond the connector's offset was moved or made again.
+        """
+        assert self._generation is not None
+        if slot is None or not self._any_loaded():
+            return None
+        reached = position_of(self._makers.connect.offsets(self._generation.connector))
+        if reached is None:
+            return f"the offsets of connector {self._generation.connector} were deleted"
+        if slot.confirmed > reached:
+            return f"replication slot {self._generation.slot} was moved or made again"
+        return None
+
+    def _keep_running(self, status: ConnectorStatus) -> None:
+        if status.failed:
             self._restart(status.trace or "no trace")
         else:
             self._restarts = 0
 
     def _restart(self, trace: str) -> None:
         assert self._generation is not None
-        if lost_position(trace):
-            self._lose(f"the connector has lost its place: {first_lines(trace)}")
-            return
         if time.monotonic() < self._restart_at:
             return
         pause = RESTART_PAUSES[min(self._restarts, len(RESTART_PAUSES) - 1)]
@@ -540,21 +606,45 @@ class Runner:
                 "See the message; it is restarted on and on.",
             )
 
-    def _measure(self, pipeline: Pipeline) -> None:
+    def _watch_log(self, pipeline: Pipeline) -> dict[str, Head]:
+        """Compare where the topics end with where they were seen to end; tables that lost records load again."""
+        assert self._generation is not None
+        topics = {self._generation.topic(n): n for n in self._routes or {}}
+        now = self._makers.topics.heads(list(topics))
+        if self._heads is None:
+            self._heads = tail.from_json((pipeline.lag or {}).get("heads"))
+        states = {t.source: t.state for t in self._store.tables(self.name)}
+        for topic, name in topics.items():
+            before, seen = self._heads.get(topic), now.get(topic)
+            why = tail.why_shorter(self._settings.kafka, topic, before, seen) if before else None
+            if why is not None and states.get(name) not in ("live", "catching_up"):
+                # Its load may have begun before: kept in mind until that is done.
+                continue
+            if why is not None:
+                self._table_broken(name, log_lost(why, name, topic))
+            if seen is not None:
+                self._heads[topic] = seen
+            else:
+                self._heads.pop(topic, None)
+        return now
+
+    def _measure(self, pipeline: Pipeline, slot: capture.SlotState | None) -> None:
         applier, generation = self._applier, self._generation
-        if applier is None or generation is None:
+        if generation is None:
+            return
+        heads = self._watch_log(pipeline)
+        if applier is None:
+            self._store.set_lag(self.name, {**(pipeline.lag or {}), "heads": tail.as_json(self._heads or {})})
             return
         reached = applier.reached()
-        ends = self._makers.topics.ends([generation.topic(n) for n in reached])
+        ends = {topic: head.end for topic, head in heads.items()}
         behind = sum(max(ends.get(generation.topic(n), 0) - at, 0) for n, at in reached.items())
-        source, _ = self._ends
-        with connect(source, name="headrace control") as conn:
-            slot = capture.slot_state(conn, generation.slot)
         recent = _recent(applier.counters)
         now, events = time.monotonic(), applier.counters.events
         before, then = self._last_events
         self._last_events = (now, events)
         lag = {
+            "heads": tail.as_json(self._heads or {}),
             "events": behind,
             "seconds": round(max(recent[-1], 0.0), 3) if behind and recent else 0.0,
             "bytes": slot.retained if slot else 0,
@@ -645,6 +735,8 @@ class Runner:
 
     def _put_down(self) -> None:
         self._stop_threads()
+        if self._watching is not None:
+            self._watching.close()
         self._routes = None
         self._ready = False
 
@@ -659,8 +751,8 @@ class Runner:
             self._load_thread = None
             self._load_error = None
 
-    def _nothing_loaded(self) -> bool:
-        return not any(t.detail.get("loaded") for t in self._store.tables(self.name))
+    def _any_loaded(self) -> bool:
+        return any(t.detail.get("loaded") for t in self._store.tables(self.name))
 
     def _undo(self, pipeline: Pipeline) -> None:
         """Take back whatever a failed first start has made."""

@@ -28,6 +28,6 @@ def test_cluster_that_may_lose_events() -> None:
             "kafka_unclean",
         ]
         assert [(f.severity, f.code) for f in log.connect(stack.settings.connect)] == [
-            ("warning", "connect_exactly_once"),
+            ("error", "connect_exactly_once"),
             ("error", "connect_overrides"),
         ]

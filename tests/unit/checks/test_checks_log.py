@@ -80,7 +80,7 @@ def test_worker_without_exactly_once_and_overrides(serve: Serve) -> None:
         {"value": {"name": "database.hostname", "errors": ["A value is required"]}},
     ]
     url = serve(GOOD | {VALIDATE: {"configs": refused}})
-    assert found(url) == [("warning", "connect_exactly_once"), ("error", "connect_overrides")]
+    assert found(url) == [("error", "connect_exactly_once"), ("error", "connect_overrides")]
 
 
 def test_something_else_answers(serve: Serve) -> None:

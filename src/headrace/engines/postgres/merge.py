@@ -6,6 +6,7 @@ the batch's keys, insert) also gets through swapped unique values and moved keys
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, LiteralString
 
@@ -35,6 +36,8 @@ class Target:
     def __init__(self, login: Login) -> None:
         self._login = login
         self._plans: dict[str, _Statements] = {}
+        self._uncommitted: set[str] = set()
+        self._numbers = itertools.count()
         self.conn: Connection = connect(
             login,
             name="headrace apply",
@@ -65,9 +68,14 @@ class Target:
         """Commit the batch."""
         with translated(self._login):
             self.conn.commit()
+        self._uncommitted.clear()
 
     def rollback(self) -> None:
         """Undo the batch; a lost connection is no error here."""
+        # Temporary tables made in the transaction go with it.
+        for key in self._uncommitted:
+            self._plans.pop(key, None)
+        self._uncommitted.clear()
         if not self.conn.closed:
             try:
                 self.conn.rollback()
@@ -77,6 +85,7 @@ class Target:
     def forget(self, route: Route) -> None:
         """Drop what is prepared for a route: its columns have changed."""
         statements = self._plans.pop(_plan_key(route), None)
+        self._uncommitted.discard(_plan_key(route))
         if statements:
             with translated(self._login):
                 self.conn.execute(statements.drop)
@@ -194,11 +203,12 @@ class Target:
     def _statements(self, route: Route) -> _Statements:
         key = _plan_key(route)
         if (found := self._plans.get(key)) is None:
-            found = _Statements(route, len(self._plans))
+            found = _Statements(route, next(self._numbers))
             with translated(self._login):
                 for statement in found.create:
                     self.conn.execute(statement)
             self._plans[key] = found
+            self._uncommitted.add(key)
         return found
 
 

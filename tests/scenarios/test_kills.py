@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from headrace.apply.applier import Applier, Hooks
+from headrace.control.preflight import login, read_routes
+from headrace.store import Store
 from support.lab import CANARY, PGBENCH, Lab, Pair, pgbench, pgbench_init, until
 
 FULL = [pytest.param(20, marks=pytest.mark.full, id="full")]
@@ -133,4 +141,90 @@ def test_everything_killed_at_once(lab: Lab, bench: Pair, when: str, times: int)
         bench.connect()
         bench.wait()
         bench.canary()
+    bench.settle(*PGBENCH)
+
+
+def another_applier(lab: Lab, pair: Pair) -> Applier:
+    """An applier of the same pipeline that nobody has told to stop, as a worker cut off from its store runs one."""
+    store = Store(lab.stack.settings)
+    try:
+        pipeline = store.pipeline(pair.name)
+        source, target = (
+            login(store.connection(c).spec) for c in (pipeline.spec.source, pipeline.spec.target)
+        )
+    finally:
+        store.close()
+    routes = {r.source.name: r for r in read_routes(pipeline.spec, source)}
+    assert pipeline.generation is not None
+    return Applier(
+        pipeline=pair.name,
+        kafka=lab.stack.settings.kafka,
+        source=source,
+        target=target,
+        token=pipeline.generation["token"],
+        hooks=Hooks(
+            route=routes.get,
+            lenient=lambda _: frozenset(),
+            broken=lambda name, error: broken.append(f"{name}: {error}"),
+            evolve=lambda _name, _drift: False,
+            log=lambda _level, _text: None,
+        ),
+    )
+
+
+broken: list[str] = []
+
+
+def test_two_appliers_of_one_pipeline_apply_everything_once(lab: Lab, bench: Pair) -> None:
+    broken.clear()
+    with pgbench(lab.source, bench.name, rate=300):
+        bench.apply()
+        other = another_applier(lab, bench)
+        thread = threading.Thread(target=other.run)
+        thread.start()
+        try:
+            until(lambda: other.counters.events > 500, 60, "the other applier to get its share")
+            bench.canary()
+        finally:
+            other.stop()
+            thread.join(30)
+    bench.settle(*PGBENCH)
+    assert broken == []
+
+
+@pytest.mark.full
+def test_stalled_worker_finds_its_pipeline_taken_over(lab: Lab, bench: Pair) -> None:
+    with pgbench(lab.source, bench.name, rate=200):
+        bench.apply()
+        stalled = lab.worker_pid()
+        os.kill(stalled, signal.SIGSTOP)
+        try:
+            lab.start("worker")
+            bench.canary()
+        finally:
+            os.kill(stalled, signal.SIGCONT)
+        until(lambda: bench.lines("another worker has taken over"), 60)
+        bench.canary()
+        os.kill(stalled, signal.SIGKILL)
+    bench.settle(*PGBENCH)
+
+
+@pytest.mark.full
+def test_connect_is_away_for_long_while_a_table_is_loaded_again(lab: Lab, bench: Pair) -> None:
+    bench.apply()
+    lab.kill("connect")
+    asked = subprocess.Popen(
+        [sys.executable, "-m", "headrace", "resync", bench.name, "public.pgbench_history"],
+        env=lab.environment
+        | {"HEADRACE_SERVER": f"http://127.0.0.1:{lab.port}", "HEADRACE_TOKEN": lab.token},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        # Longer than a marker is waited for.
+        time.sleep(150)
+        assert bench.status()["status"] == "running"
+    finally:
+        lab.restart("connect")
+        asked.wait(120)
+    bench.canary()
     bench.settle(*PGBENCH)

@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+
 from support.lab import CANARY, Lab, Pair, until
 
 TABLES = ("keyed", "keyless", "canary")

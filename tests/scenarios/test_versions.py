@@ -23,7 +23,9 @@ def test_older_sources_are_loaded_and_streamed(old_lab: Lab) -> None:
         pgbench_init(old_lab.source, pair.name)
         with pgbench(old_lab.source, pair.name, clients=4, rate=200):
             pair.apply(exclude=["public.later"])
-            pair.src.execute("INSERT INTO later SELECT i, ARRAY[i, i], repeat('x', i) FROM generate_series(1, 500) i")
+            pair.src.execute(
+                "INSERT INTO later SELECT i, ARRAY[i, i], repeat('x', i) FROM generate_series(1, 500) i"
+            )
             pair.apply()
             pair.src.execute("UPDATE later SET a = a || 1 WHERE id % 2 = 0")
             pair.cli("resync", pair.name, "public.pgbench_history")

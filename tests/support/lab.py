@@ -93,6 +93,8 @@ class Lab:
         """Start again what was killed."""
         if name in self._processes:
             self.start(name)
+            if name == "server":
+                until(self.healthy, 60, "the API server")
         else:
             self.stack.restart(name)
 
@@ -178,6 +180,9 @@ class Pair:
 
     def connect(self) -> None:
         """Connect (again) to both databases."""
+        for old in (getattr(self, "src", None), getattr(self, "tgt", None)):
+            if old is not None:
+                old.close()
         self.src = psycopg.connect(dsn(self.lab.source, self.name), autocommit=True)
         self.tgt = psycopg.connect(dsn(self.lab.target, self.name), autocommit=True)
 

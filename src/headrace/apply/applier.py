@@ -30,6 +30,7 @@ MAX_RECORDS = 20_000
 MAX_BYTES = 24 * 1024 * 1024
 # A batch that a unique index refuses may only lack the rest of its source transaction.
 STALL_SECONDS = 10.0
+GONE_SECONDS = 3.0
 
 
 @dataclass(slots=True)
@@ -80,6 +81,7 @@ class Applier:
         self._next_look = 0.0
         self._burst = False
         self._broken: set[TableName] = set()
+        self._gone_since: dict[str, float] = {}
         self._repairs: deque[tuple[TableName, list[Key], threading.Event]] = deque()
         self.counters = Counters()
         self.trouble: HeadraceError | None = None
@@ -224,11 +226,24 @@ class Applier:
         names = [p.topic for p in rows]
         ids, starts, ends = self._topics.ids(names), self._topics.starts(names), self._topics.ends(names)
         for progress in rows:
+            if progress.topic not in ids and not self._surely_gone(progress.topic):
+                continue
             why = self._why_lost(progress, ids, starts, ends)
+            if progress.topic in ids:
+                self._gone_since.pop(progress.topic, None)
             if why is None:
                 yield progress
             else:
                 self._break(progress.source, log_lost(why, progress.source, progress.topic))
+
+    def _surely_gone(self, topic: str) -> bool:
+        """A broker that has just started may not know its topics for a moment."""
+        if topic not in self._gone_since:
+            self._gone_since[topic] = time.monotonic()
+        if time.monotonic() - self._gone_since[topic] < GONE_SECONDS:
+            return False
+        del self._gone_since[topic]
+        return True
 
     def _why_lost(
         self, progress: Progress, ids: dict[str, str], starts: dict[str, int], ends: dict[str, int]

@@ -74,6 +74,13 @@ class Connect:
             next((t for t in traces if t), None),
         )
 
+    def healthy(self) -> bool:
+        """Whether the worker has joined its group and read what there is; before that it knows no connector."""
+        try:
+            return self._http.get("/health").status_code in (200, 404)
+        except httpx.HTTPError:
+            return False
+
     def stop(self, name: str) -> None:
         """Stop it: tasks shut down, the configuration and offsets stay."""
         self._call("PUT", f"/connectors/{_q(name)}/stop")

@@ -27,6 +27,7 @@ class Generation:
 
     tables: what the publication held when the slot was made. marker, xid: the marker written right after that,
     before any connector read the slot; it coming out of Kafka proves that capture began where the slot did.
+    connected: the connector has run; from here on its absence is a loss.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Generation:
     tables: tuple[str, ...] = ()
     marker: str = ""
     xid: int = 0
+    connected: bool = False
 
     @property
     def names(self) -> capture.Names:

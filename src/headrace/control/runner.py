@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from headrace.apply.applier import Applier, Counters, log_lost
@@ -40,6 +41,7 @@ from headrace.store.records import Pipeline, TableState
 TICK = 0.2
 LEASE_SECONDS = 15.0
 LATENCY_SECONDS = 20.0
+MISSING_SECONDS = 3.0
 _FOUND_MISSING = ("connector_not_found", "no_such_topic")
 RESTART_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
@@ -74,6 +76,7 @@ class Runner:
         self._source: Login | None = None
         self._target: Login | None = None
         self._watching: Kept | None = None
+        self._missing: dict[str, float] = {}
         self._heads: dict[str, Head] | None = None
         self._last_events = (time.monotonic(), 0)
 
@@ -260,6 +263,9 @@ class Runner:
         if not self._ready and not self._new_generation_needed():
             self._publish(routes)
             self._connect_in_background(pipeline, routes)
+        if self._ready and not self._generation.connected:
+            self._generation = replace(self._generation, connected=True)
+            self._store.set_generation(self.name, self._generation.as_dict())
 
     def _publish(self, routes: list[Route]) -> None:
         """Have the publication follow the routes; what was published for the first load is so already."""
@@ -289,9 +295,11 @@ class Runner:
             try:
                 self._makers.connect_to(self.name, generation, pipeline.spec, source, routes)
                 self._makers.connect.wait(
-                    generation.connector, lambda s: bool(s and (s.running or s.failed)), 60
+                    generation.connector,
+                    lambda s: self._stop_load.is_set() or bool(s and (s.running or s.failed)),
+                    60,
                 )
-                self._ready = True
+                self._ready = not self._stop_load.is_set()
             except HeadraceError as error:
                 self._connect_error = error
             except Exception as error:
@@ -299,18 +307,21 @@ class Runner:
                     "connect", f"{type(error).__name__}: {error}", "See the worker's log."
                 )
 
+        self._stop_load.clear()
         self._connect_thread = threading.Thread(target=body, name=f"connect-{self.name}", daemon=True)
         self._connect_thread.start()
 
     def _new_generation_needed(self) -> bool:
-        """Whether slot or offsets are gone though tables were loaded by them; then all is made anew."""
+        """Whether slot, connector or offsets are gone that were there; then all is made anew."""
         assert self._generation is not None
-        if not self._any_loaded():
+        if not self._generation.connected:
             return False
         with self._watching_source() as conn:
             slot = capture.slot_state(conn, self._generation.slot)
         why = self._why_lost(slot)
         if why is None and self._makers.connect.config(self._generation.connector) is None:
+            if not self._surely("connector", self._makers.connect.healthy()):
+                raise Unavailable("connector_missing", "Kafka Connect does not know the connector (yet)")
             why = f"connector {self._generation.connector} was deleted"
         if why is None:
             why = self._why_moved(slot)
@@ -546,7 +557,8 @@ class Runner:
         assert self._generation is not None
         why = self._why_lost(slot)
         status = self._makers.connect.status(self._generation.connector)
-        if why is None and status is None and self._makers.connect.config(self._generation.connector) is None:
+        missing = status is None and self._makers.connect.config(self._generation.connector) is None
+        if self._surely("connector", missing and self._makers.connect.healthy()) and why is None:
             why = f"connector {self._generation.connector} was deleted"
         if why is None and status is not None and status.failed and lost_position(status.trace or ""):
             why = f"the connector has lost its place: {first_lines(status.trace or '')}"
@@ -559,6 +571,14 @@ class Runner:
         if why is not None:
             self._lose(why)
         return why is not None
+
+    def _surely(self, what: str, missing: bool) -> bool:
+        """Whether something is missing for a while now: Connect and Kafka forget for a moment when they start."""
+        if not missing:
+            self._missing.pop(what, None)
+            return False
+        since = self._missing.setdefault(what, time.monotonic())
+        return time.monotonic() - since > MISSING_SECONDS
 
     def _why_lost(self, slot: capture.SlotState | None) -> str | None:
         assert self._generation is not None
@@ -575,7 +595,7 @@ class Runner:
         committed to Kafka, so that a slot beyond the connector's offset was moved or made again.
         """
         assert self._generation is not None
-        if slot is None or not self._any_loaded():
+        if slot is None or not self._generation.connected:
             return None
         reached = position_of(self._makers.connect.offsets(self._generation.connector))
         if reached is None:
@@ -616,6 +636,9 @@ class Runner:
         states = {t.source: t.state for t in self._store.tables(self.name)}
         for topic, name in topics.items():
             before, seen = self._heads.get(topic), now.get(topic)
+            if before and seen is None and not self._surely(topic, True):
+                continue
+            self._surely(topic, seen is None)
             why = tail.why_shorter(self._settings.kafka, topic, before, seen) if before else None
             if why is not None and states.get(name) not in ("live", "catching_up"):
                 # Its load may have begun before: kept in mind until that is done.

@@ -92,6 +92,12 @@ class Queue(Part):
             changed = transaction.execute(update(leases).where(ours).values(expires_at=until))
             return bool(changed.rowcount == 1)
 
+    def holder(self, name: str) -> str | None:
+        """Who holds the lease of that name, run out or not; None when nobody does."""
+        with self._reading() as transaction:
+            found = transaction.execute(select(leases.c.owner).where(leases.c.name == name)).scalar()
+            return None if found is None else str(found)
+
     def release(self, name: str, owner: str) -> None:
         """Give the lease back if it is ours."""
         with self._writing() as transaction:

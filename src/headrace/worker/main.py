@@ -7,6 +7,9 @@ import os
 import secrets
 import signal
 import threading
+from pathlib import Path
+
+import psutil
 
 from headrace.control.runner import LEASE_SECONDS, Runner
 from headrace.errors import HeadraceError
@@ -22,7 +25,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = Store(settings)
-        self._owner = f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._owner = f"{_place()}-{os.getpid()}-{secrets.token_hex(4)}"
         self._running: dict[str, tuple[Runner, threading.Thread]] = {}
         self.stopping = threading.Event()
 
@@ -53,8 +56,18 @@ class Worker:
                 continue
             if pipeline.desired == "stopped" and pipeline.status == "stopped":
                 continue
-            if self._store.acquire(pipeline.name, self._owner, LEASE_SECONDS):
+            if self._take(pipeline.name):
                 self._start(pipeline.name)
+
+    def _take(self, name: str) -> bool:
+        if self._store.acquire(name, self._owner, LEASE_SECONDS):
+            return True
+        holder = self._store.holder(name)
+        if holder is None or not _dead(holder):
+            return False
+        # A worker that was killed beside us: no need to wait until its lease runs out.
+        self._store.release(name, holder)
+        return self._store.acquire(name, self._owner, LEASE_SECONDS)
 
     def _start(self, name: str) -> None:
         self._store.requeue_requests(name)
@@ -64,9 +77,26 @@ class Worker:
         thread.start()
 
 
+def _place() -> str:
+    """Where process ids mean the same as here: this boot of this machine, and this namespace of processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        return f"{os.uname().nodename}:{secrets.token_hex(8)}"
+    return f"{os.uname().nodename}:{boot[:8]}:{space}"
+
+
+def _dead(owner: str) -> bool:
+    """Whether the owner of a lease was a process here that is no more."""
+    place, pid, _ = owner.rsplit("-", 2)
+    return place == _place() and not psutil.pid_exists(int(pid))
+
+
 def main(settings: Settings) -> None:
     """Run a worker in this process until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     worker = Worker(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stopping.set())

@@ -137,31 +137,24 @@ def translate(error: psycopg.Error, login: Login | None = None) -> HeadraceError
 
 def _not_connected(text: str, where: str, context: dict[str, Any]) -> HeadraceError:
     low = text.lower()
-    last = text.splitlines()[-1] if text else "connection failed"
+    # libpq goes on with hints, indented or under a heading of their own.
+    said = [t for t in text.splitlines() if t and not t[0].isspace() and not t.startswith(("DETAIL", "HINT"))]
+    last = f"{where}: {said[-1] if said else 'connection failed'}" if where else (said or [text])[-1]
     if "password authentication failed" in low or "no password supplied" in low:
-        return Denied(
-            "wrong_password", f"{where}: {last}", "Check user and password of the connection.", context
-        )
+        return Denied("wrong_password", last, "Check user and password of the connection.", context)
     if "no pg_hba.conf entry" in low or ("role" in low and "does not exist" in low):
-        return Denied("login_refused", f"{where}: {last}", "Check the user and pg_hba.conf.", context)
+        return Denied("login_refused", last, "Check the user and pg_hba.conf.", context)
     if "database" in low and "does not exist" in low:
-        return NotFound("no_such_database", f"{where}: {last}", "Check the database name.", context)
+        return NotFound("no_such_database", last, "Check the database name.", context)
+    if any(sign in low for sign in ("closed unexpectedly", "unexpected eof", "syscall", "connection reset")):
+        # An encrypted connection that breaks speaks of SSL as well.
+        return Unavailable("connection_lost", last, "Check that the server can be reached.", context)
     if "ssl" in low or "certificate" in low:
-        return Precondition(
-            "tls", f"{where}: {last}", "Set `tls` of the connection to what the server offers.", context
-        )
+        return Precondition("tls", last, "Set `tls` of the connection to what the server offers.", context)
     if "could not translate host name" in low or "failed to resolve host" in low or "name or service" in low:
-        return Unavailable(
-            "unknown_host", f"{where}: {last}", "Check the host name of the connection.", context
-        )
+        return Unavailable("unknown_host", last, "Check the host name of the connection.", context)
     if "refused" in low:
-        return Unavailable(
-            "refused", f"{where}: {last}", "Check host, port and that the server runs.", context
-        )
+        return Unavailable("refused", last, "Check host, port and that the server runs.", context)
     if "too many" in low:
-        return Unavailable(
-            "too_many_connections", f"{where}: {last}", "Raise max_connections, or wait.", context
-        )
-    return Unavailable(
-        "connection_lost", f"{where}: {last}", "Check that the server can be reached.", context
-    )
+        return Unavailable("too_many_connections", last, "Raise max_connections, or wait.", context)
+    return Unavailable("connection_lost", last, "Check that the server can be reached.", context)

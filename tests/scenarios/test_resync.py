@@ -1,0 +1,72 @@
+"""One table is loaded again, or joins, or is mended, while the others stream."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.lab import CANARY, PGBENCH, Lab, Pair, pgbench, pgbench_init, until
+
+
+@pytest.fixture
+def bench(lab: Lab, pair: Pair) -> Pair:
+    """pgbench's tables and a canary on the source."""
+    pgbench_init(lab.source, pair.name)
+    pair.src.execute(CANARY)
+    return pair
+
+
+def test_damaged_tables_are_mended_by_resync_under_load(lab: Lab, bench: Pair) -> None:
+    with pgbench(lab.source, bench.name, rate=200):
+        bench.apply()
+        oid = bench.tgt.execute("SELECT 'pgbench_accounts'::regclass::oid").fetchone()
+        bench.tgt.execute("CREATE VIEW hangs_on_it AS SELECT aid FROM pgbench_accounts")
+        bench.tgt.execute("DELETE FROM pgbench_accounts WHERE aid % 1000 = 0")
+        bench.tgt.execute("UPDATE pgbench_accounts SET filler = 'damaged' WHERE aid % 1000 = 1")
+        bench.tgt.execute("INSERT INTO pgbench_accounts VALUES (-1, 1, 0, 'extra')")
+        bench.tgt.execute(
+            "DELETE FROM pgbench_history WHERE ctid IN (SELECT ctid FROM pgbench_history LIMIT 5)"
+        )
+        bench.tgt.execute("INSERT INTO pgbench_history SELECT * FROM pgbench_history LIMIT 7")
+        for table in ("public.pgbench_accounts", "public.pgbench_history"):
+            bench.cli("resync", bench.name, table)
+        bench.wait()
+        bench.canary()
+    bench.settle(*PGBENCH)
+    # Only the differences were written: what hangs on the table is still there.
+    assert bench.tgt.execute("SELECT 'pgbench_accounts'::regclass::oid").fetchone() == oid
+    assert bench.tgt.execute("SELECT count(*) FROM hangs_on_it").fetchone() == (100_000,)
+
+
+def test_table_joins_the_live_pipeline_exactly(lab: Lab, bench: Pair) -> None:
+    with pgbench(lab.source, bench.name, rate=200):
+        bench.apply(tables=["public.canary", "public.pgbench_tellers"])
+        bench.apply(tables=["public.canary", "public.pgbench_*"])
+        until(lambda: len(bench.status()["tables"]) == 5, 30, "five tables")
+        bench.wait()
+        bench.canary()
+    bench.settle(*PGBENCH)
+
+
+def test_verify_finds_what_was_planted_and_repairs_it(lab: Lab, bench: Pair) -> None:
+    script = (
+        "\\set a random(1001, 2000)\nUPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = :a;\n"
+    )
+    with pgbench(lab.source, bench.name, rate=50, clients=1, script=script):
+        bench.apply()
+        bench.tgt.execute("DELETE FROM pgbench_accounts WHERE aid = 11")
+        bench.tgt.execute("UPDATE pgbench_accounts SET abalance = -77 WHERE aid = 12")
+        bench.tgt.execute("INSERT INTO pgbench_accounts VALUES (-13, 1, 0, 'extra')")
+        report = bench.cli("verify", bench.name, expect=6)
+        accounts = next(t for t in report["tables"] if t["name"] == "public.pgbench_accounts")
+        found = {(d["kind"], str(d["key"]["aid"])) for d in accounts["differences"]}
+        assert found == {("missing", "11"), ("different", "12"), ("extra", "-13")}
+        bench.cli("verify", bench.name, "--repair")
+        assert bench.cli("verify", bench.name)["equal"] is True
+    bench.settle(*PGBENCH)
+
+
+def test_resync_of_an_unknown_table(bench: Pair) -> None:
+    bench.apply()
+    done = bench.lab.run("resync", bench.name, "public.nothing", "--json")
+    assert done.returncode == 3
+    assert "public.nothing" in done.stderr + done.stdout

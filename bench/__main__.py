@@ -59,12 +59,12 @@ def _runs(only: list[str], scale: float, repeat: int) -> Iterator[Run]:
         if ground is not None:
             for work in (make(ground, scale) for name, make in MADE.items() if name in only):
                 for number in range(repeat):
-                    yield from _told(work.runs(), number)
+                    yield from _told(work.runs(number), number)
     if "start" in only:
         # Alone on the machine: the other installation would be in its way.
         start = Start(scale)
         for number in range(repeat):
-            yield from _told(start.runs(), number)
+            yield from _told(start.runs(number), number)
 
 
 def _told(runs: Iterator[Run], number: int) -> Iterator[Run]:

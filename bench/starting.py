@@ -33,7 +33,7 @@ class Start:
         fetch()
         plugins()
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self, _number: int) -> Iterator[Run]:
         """One repetition: a new folder, a first start, the caches, a later start, rest."""
         folder = Path(tempfile.mkdtemp(prefix="headrace-bench-"))
         cache = folder / "cache"

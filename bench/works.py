@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -40,6 +40,17 @@ class Run:
     more: dict[str, float] = field(default_factory=dict)
 
 
+def _in_turn(
+    ground: Ground, systems: Sequence[tuple[str, Callable[[Ends], Run]]], number: int
+) -> Iterator[Run]:
+    """Run each system on a fresh target; every repetition begins with another one."""
+    first = number % len(systems)
+    for source, measure in [*systems[first:], *systems[:first]]:
+        with ground.fresh_target(source) as ends:
+            run = measure(ends)
+        yield run
+
+
 # -- load -----------------------------------------------------------------------------------------------
 
 
@@ -53,17 +64,15 @@ class Load:
         ground.make_source("load_all", self._rows)
         ground.make_source("load_few", self._few)
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self, number: int) -> Iterator[Run]:
         """One repetition."""
-        ground = self._ground
-        with ground.fresh_target("load_all") as ends:
-            yield self._headrace(ends)
-        with ground.fresh_target("load_all") as ends:
-            yield self._native(ends)
-        with ground.fresh_target("load_all") as ends:
-            yield self._pipes(ends)
-        with ground.fresh_target("load_few") as ends:
-            yield self._jdbc(ends)
+        systems = [
+            ("load_all", self._headrace),
+            ("load_all", self._native),
+            ("load_all", self._pipes),
+            ("load_few", self._jdbc),
+        ]
+        return _in_turn(self._ground, systems, number)
 
     def _native(self, ends: Ends) -> Run:
         """From CREATE SUBSCRIPTION until the copy is committed; the table and its key were made before."""
@@ -143,15 +152,14 @@ class Stream:
         ground.make_source("stream_all", self._rows)
         ground.make_source("stream_few", self._few)
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self, number: int) -> Iterator[Run]:
         """One repetition."""
-        ground = self._ground
-        with ground.fresh_target("stream_all") as ends:
-            yield self._headrace(ends)
-        with ground.fresh_target("stream_all") as ends:
-            yield self._native(ends)
-        with ground.fresh_target("stream_few") as ends:
-            yield self._jdbc(ends)
+        systems = [
+            ("stream_all", self._headrace),
+            ("stream_all", self._native),
+            ("stream_few", self._jdbc),
+        ]
+        return _in_turn(self._ground, systems, number)
 
     def _native(self, ends: Ends) -> Run:
         """ALTER SUBSCRIPTION ENABLE until caught up."""
@@ -256,12 +264,9 @@ class Latency:
         self._warm = WARM_SECONDS if scale >= 1 else 3
         ground.sql(ground.source, "postgres", "CREATE DATABASE latency")
 
-    def runs(self) -> Iterator[Run]:
+    def runs(self, number: int) -> Iterator[Run]:
         """One repetition."""
-        with self._ground.fresh_target("latency") as ends:
-            yield self._headrace(ends)
-        with self._ground.fresh_target("latency") as ends:
-            yield self._native(ends)
+        return _in_turn(self._ground, [("latency", self._headrace), ("latency", self._native)], number)
 
     def _prepare(self, ends: Ends) -> None:
         rows = int(RATE * (self._seconds + self._warm) * 1.5)

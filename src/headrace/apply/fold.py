@@ -25,6 +25,9 @@ class Decoder(Protocol):
     def key(self, image: Image) -> Key:
         """The key of an image."""
 
+    def with_key(self, row: Row, key: Key) -> Row:
+        """The row with the MISSING parts of its key taken from ``key``."""
+
 
 class _Gone:
     def __repr__(self) -> str:
@@ -39,6 +42,7 @@ class KeyedFold:
 
     def __init__(self, decoder: Decoder) -> None:
         self._row, self._key, self._key_of = decoder.row, decoder.key, decoder.key_of
+        self._with_key = decoder.with_key
         self._state: dict[Key, Row | _Gone] = {}
         self._origin: dict[Key, Key | None] = {}
         self._pending: Key | None = None
@@ -64,6 +68,10 @@ class KeyedFold:
             old = self._key(before)
             if None in old:
                 old = key
+        if MISSING in key:
+            # A large key that did not change is out of line too; the old image has it.
+            row = self._with_key(row, old)
+            key = self._key_of(row)
         if old != key:
             self._move(old, key, row)
         elif MISSING in row:
@@ -111,6 +119,8 @@ class KeyedFold:
                 out.gone.append(key)
             elif MISSING in row:
                 origin = self._origin.get(key, key)
+                if origin is None:
+                    out.gone.append(key)
                 # A key that no row can have stands for "nowhere in the target".
                 out.partial.append((row, origin if origin is not None else (None,) * len(key)))
                 out.moved = out.moved or (origin is not None and origin != key)

@@ -78,7 +78,7 @@ class Evolution:
             elif found.answer == "reload" and new is not None:
                 self._routes[name] = new
                 self._log("warning", f"{found.why}: loading it again from a new cut")
-                self.reload(name, rebuild=True)
+                self.reload(name, rebuild=True, shape=shape_of(new))
             elif found.answer == "pause" or error is not None:
                 self.pause(name, found.why or (error.message if error else ""))
 
@@ -119,7 +119,7 @@ class Evolution:
         self._log("info", f"{name}: column {', '.join(names)} added")
         if not new.key or any(ddl.needs_backfill(c) for c in found.added):
             # No event carries what the existing rows got.
-            self.reload(name, finish=names)
+            self.reload(name, finish=names, shape=shape_of(new))
         else:
             self._detail(name)
 

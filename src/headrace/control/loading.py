@@ -252,6 +252,7 @@ def _prepare(ctx: Context, route: Route) -> Plan:
         known = ddl.facts(conn)
         there = land.exists(conn, route.target)
         row = progress.load_all(conn, ctx.name)[route.source.name]
+        progress.begin_load(conn, ctx.name, load_id)
         ours = bool(detail.get("made")) and row.state == "loading"
         if row.state == "loading" and ctx.spec.create_target and (not there or ours):
             return _make(ctx, conn, source, route, load_id, known)
@@ -311,10 +312,13 @@ def _rebuild(
     ctx: Context, conn: Connection, source: Connection, route: Route, load_id: str, known: ddl.Facts
 ) -> Plan:
     shadow = TableName(route.target.schema, f"headrace_{secrets.token_hex(6)}")
+    if left := _detail(ctx, route).get("shadow"):
+        land.drop_table(conn, TableName(route.target.schema, str(left)))
+    # Said before it is done, so that it is found after a crash.
+    _set_detail(ctx, route, shadow=shadow.name)
     prerequisites(conn, source, [route])
     with translated(), conn.transaction():
         run(conn, ddl.create_table(route, shadow, known=known))
-    _set_detail(ctx, route, shadow=shadow.name)
     finish = [
         *ddl.indexes(route, shadow, known=known),
         *ddl.checks_constraints(route, shadow, known=known),
@@ -348,16 +352,9 @@ def _land(ctx: Context, plan: Plan, taken: Cut, before: dict[TableName, catalog.
     _prove_start(ctx)
     with open_target(ctx.target) as conn, translated(ctx.target):
         row = progress.load_all(conn, ctx.name)[name]
-        if plan.way != "fresh":
-            _whole(conn, plan)
-        with conn.transaction():
-            if plan.way == "merge":
-                land.merge(conn, route, plan.job.into)
-                land.drop_table(conn, plan.job.into)
-            run(conn, plan.after)
-            run(conn, _finish_columns(ctx, route))
-            progress.put(conn, replace(row, state="live" if ctx.generation else "done", cut=taken))
-            progress.forget_load(conn, ctx.name, plan.job.load)
+        # Landed already when only the answer to the commit was lost; the applier may be on its way.
+        if row.state not in ("live", "done") or row.cut != taken:
+            _swap_in(ctx, conn, plan, taken)
         conn.execute(_analyze(route).encode())
     _set_detail(ctx, route, rebuild=False, shadow=None, finish=None, loaded=True)
     ctx.store.update_table(
@@ -371,6 +368,22 @@ def _land(ctx: Context, plan: Plan, taken: Cut, before: dict[TableName, catalog.
     )
     ctx.log("info", f"{name}: {plan.job.rows} rows loaded")
     ctx.live(name)
+
+
+def _swap_in(ctx: Context, conn: Connection, plan: Plan, taken: Cut) -> None:
+    route = plan.route
+    if plan.way != "fresh":
+        _whole(conn, plan)
+    with conn.transaction():
+        progress.own_load(conn, ctx.name, plan.job.load)
+        row = progress.load_all(conn, ctx.name)[route.source.name]
+        if plan.way == "merge":
+            land.merge(conn, route, plan.job.into)
+            land.drop_table(conn, plan.job.into)
+        run(conn, plan.after)
+        run(conn, _finish_columns(ctx, route))
+        progress.put(conn, replace(row, state="live" if ctx.generation else "done", cut=taken))
+        progress.forget_load(conn, ctx.name, plan.job.load)
 
 
 def _whole(conn: Connection, plan: Plan) -> None:

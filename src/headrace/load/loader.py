@@ -13,7 +13,7 @@ from psycopg import sql
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import progress, read
 from headrace.engines.postgres.connection import Connection, Login, connect, translated
-from headrace.errors import Conflict, HeadraceError, Unavailable
+from headrace.errors import Bug, Conflict, HeadraceError, Unavailable
 
 
 @dataclass(slots=True)
@@ -109,9 +109,15 @@ class Loader:
                     time.sleep(pause)
                     pause = min(pause * 2, 5.0)
         except HeadraceError as error:
-            self._fail(error)
+            self._fail(error if isinstance(error, Conflict) or self._alive() else self._snapshot_lost(error))
+        except Exception as error:
+            self._fail(Bug("load", f"{type(error).__name__}: {error}", "Report this; see the worker's log."))
         finally:
             worker.close()
+
+    def _snapshot_lost(self, error: HeadraceError) -> Unavailable:
+        """Without its snapshot a load can fail in any way: whoever lost it first did not say so here."""
+        return Unavailable("snapshot_lost", f"the source went away: {error.message}", "It is loaded again.")
 
     def _fail(self, error: HeadraceError) -> None:
         with self._lock:
@@ -126,7 +132,7 @@ class Loader:
 
     def _do(self, worker: _Worker, job: Job, part: read.Range | None) -> None:
         if part is None:
-            worker.finish(job.finish)
+            worker.finish(job, self._pipeline)
             self._hooks.done(job)
             return
         rows = worker.copy(job, part, self._pipeline, self._hooks.stop)
@@ -184,6 +190,7 @@ class _Worker:
             sql.SQL(" (FORMAT BINARY)" if binary else ""),
         )
         with translated(self._target_login), target.transaction(), target.cursor() as cursor:
+            progress.own_load(target, pipeline, job.load)
             with cursor.copy(into) as sink:
                 for block in read.copy_out(source, read.select(job.route, part), binary):
                     if stop():
@@ -193,12 +200,13 @@ class _Worker:
             progress.mark_range(target, pipeline, job.load, part.number, rows)
         return rows
 
-    def finish(self, statements: Sequence[str]) -> None:
+    def finish(self, job: Job, pipeline: str) -> None:
         """Run the finishing statements in one transaction, so that they can be repeated after trouble."""
         if self._target is None:
             self._target = open_target(self._target_login)
         with translated(self._target_login), self._target.transaction():
-            for statement in statements:
+            progress.own_load(self._target, pipeline, job.load)
+            for statement in job.finish:
                 self._target.execute(statement.encode())
 
 

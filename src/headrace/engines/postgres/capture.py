@@ -327,8 +327,9 @@ def connector(
         "producer.override.transaction.timeout.ms": "5000",
         "producer.override.max.request.size": str(128 * 1024 * 1024),
         "producer.override.buffer.memory": str(192 * 1024 * 1024),
-        "producer.override.linger.ms": "0",
-        "producer.override.batch.size": str(256 * 1024),
+        # No wait for a quiet source: the commit of each poll's transaction flushes.
+        "producer.override.linger.ms": "100",
+        "producer.override.batch.size": str(1024 * 1024),
         "topic.creation.default.replication.factor": "-1",
         "topic.creation.default.partitions": "1",
         "topic.creation.default.retention.ms": "-1",

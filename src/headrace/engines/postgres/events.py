@@ -124,6 +124,7 @@ class Decoder:
         key = route.key
         self.keyed = bool(key)
         positions = [names.index(k) for k in key]
+        self._key_positions = positions
         self.key_of: Callable[[Row], Key] = (
             itemgetter(*positions) if len(positions) > 1 else _at(positions[0] if positions else 0)
         )
@@ -196,6 +197,14 @@ class Decoder:
             image[name] if fix is None or image[name] is None else fix(image[name])
             for name, fix in self._key_fixes
         )
+
+    def with_key(self, row: Row, key: Key) -> Row:
+        """The row with the MISSING parts of its key taken from ``key``."""
+        values = list(row)
+        for position, value in zip(self._key_positions, key, strict=True):
+            if values[position] is MISSING:
+                values[position] = value
+        return tuple(values)
 
     def _check(self, image: Image) -> None:
         if unknown := [name for name in image if name not in self._known]:

@@ -178,6 +178,34 @@ def set_state(conn: Connection, pipeline: str, source: TableName, state: str) ->
         )
 
 
+# Number of the row that says whose a load is; ranges count from 0.
+_OWNED = -1
+
+
+def begin_load(conn: Connection, pipeline: str, load: str) -> None:
+    """Make ``load`` (``table:attempt``) the only load of its table; every other one is refused from here on.
+
+    Waits for a transaction of another that is just writing.
+    """
+    table = load.rpartition(":")[0] + ":"
+    with translated(), conn.transaction():
+        conn.execute(
+            "DELETE FROM headrace.load_range WHERE pipeline = %s AND starts_with(load, %s)", [pipeline, table]
+        )
+        conn.execute("INSERT INTO headrace.load_range VALUES (%s, %s, %s, 0)", [pipeline, load, _OWNED])
+
+
+def own_load(conn: Connection, pipeline: str, load: str) -> None:
+    """Part of every transaction of a load. Raises Conflict ``superseded`` when another worker loads the table."""
+    with translated():
+        ours = conn.execute(
+            "SELECT 1 FROM headrace.load_range WHERE pipeline = %s AND load = %s AND number = %s FOR KEY SHARE",
+            [pipeline, load, _OWNED],
+        ).fetchone()
+    if ours is None:
+        raise Conflict("superseded", f"another worker has begun to load {load.rpartition(':')[0]} anew")
+
+
 def mark_range(conn: Connection, pipeline: str, load: str, number: int, rows: int) -> None:
     """Say that a range is in, in the transaction that wrote it."""
     with translated():
@@ -190,13 +218,14 @@ def marked(conn: Connection, pipeline: str, load: str) -> dict[int, int]:
     """Ranges of a load that are in, with their rows."""
     with translated():
         rows = conn.execute(
-            "SELECT number, rows FROM headrace.load_range WHERE pipeline = %s AND load = %s", [pipeline, load]
+            "SELECT number, rows FROM headrace.load_range WHERE pipeline = %s AND load = %s AND number >= 0",
+            [pipeline, load],
         ).fetchall()
     return {int(n): int(r) for n, r in rows}
 
 
 def forget_load(conn: Connection, pipeline: str, load: str) -> None:
-    """Remove the marks of a finished load."""
+    """Remove what is noted of a finished load."""
     with translated():
         conn.execute("DELETE FROM headrace.load_range WHERE pipeline = %s AND load = %s", [pipeline, load])
 

@@ -13,6 +13,7 @@ from psycopg.pq import ExecStatus
 from headrace.engines.model import Column, Mapped, Route, TableName
 from headrace.engines.postgres.connection import Connection, Login, connect, translated
 from headrace.engines.postgres.masks import mask_expression
+from headrace.engines.postgres.types import BINARY
 
 PAGES_PER_RANGE = 8192  # 64 MiB
 BLOCK = 256 * 1024
@@ -49,14 +50,16 @@ def has_tid_scan(conn: Connection) -> bool:
 
 
 def binary_safe(route: Route) -> bool:
-    """Whether COPY BINARY carries the row between servers: no value may embed ids of user-defined types."""
+    """Whether COPY BINARY carries the row between servers: no value may embed ids that differ between them."""
     return all(m.mask is not None or _free_of_ids(m.source) for m in route.written)
 
 
 def _free_of_ids(column: Column) -> bool:
+    if column.category.startswith("e"):
+        return True
     if column.base.startswith("_"):
-        return column.type_schema == "pg_catalog" and column.type.endswith("]")
-    return column.category[:1] in "berm"
+        return column.base[1:] in BINARY and column.type_schema == "pg_catalog"
+    return column.base in BINARY
 
 
 def open_worker(login: Login, snapshot: str) -> Connection:

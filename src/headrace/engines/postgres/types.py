@@ -17,6 +17,14 @@ LOSSLESS = frozenset(
     int4range int8range numrange tsrange tstzrange daterange""".split()
 )
 
+# typname of the types that COPY BINARY carries between servers, alone and as elements of arrays. Not tsquery and
+# int2vector, whose empty value is not read back, nor what stands for an object by the id it has on one server.
+BINARY = LOSSLESS | frozenset(
+    """char time timetz varbit tsvector jsonpath pg_lsn xid xid8 cid tid txid_snapshot pg_snapshot
+    point line lseg box path polygon circle citext hstore
+    int4multirange int8multirange nummultirange tsmultirange tstzmultirange datemultirange""".split()
+)
+
 # Types of well-known extensions whose event form is lossless (the schema varies).
 LOSSLESS_EXTENSION = frozenset({"citext", "ltree"})
 

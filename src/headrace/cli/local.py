@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from headrace import settings
-from headrace.local import aot, detach, installation, supervise
-from headrace.local.artifacts import ENGINE, cache_folder, of_groups
-from headrace.local.fetch import fetch as fetch_groups
-from headrace.local.fetch import plugins
+
+if TYPE_CHECKING:
+    from headrace.local.supervise import Options
 
 Data = Annotated[Path | None, typer.Option(help="Folder of the installation.", envvar="HEADRACE_DATA")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -28,6 +27,9 @@ def up(
     as_json: Json = False,
 ) -> None:
     """Start Kafka, Kafka Connect, the server and the worker; stop them with Ctrl-C or `headrace down`."""
+    # Imported where used: every other command would pay for them at its start.
+    from headrace.local import detach, supervise
+
     folder = settings.from_environment(data=data).data
     options = supervise.Options(folder, port, kafka_port, connect_port)
     if detached:
@@ -39,6 +41,8 @@ def up(
 
 def down(data: Data = None, as_json: Json = False) -> None:
     """Stop the installation that runs on this machine."""
+    from headrace.local import installation
+
     found = installation.current()
     folder = settings.from_environment(data=data or (Path(found["data"]) if found else None)).data
     stopped = installation.down(folder)
@@ -56,10 +60,16 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Download and verify the engine, for use without network."""
+    from headrace.local.artifacts import ENGINE, cache_folder, of_groups
+    from headrace.local.fetch import fetch as fetch_groups
+    from headrace.local.fetch import plugins
+
     groups = group or list(ENGINE)
     files = fetch_groups(groups)
     plugins([name for name in groups if name in ("debezium-postgres", "jdbc")])
     if train:
+        from headrace.local import aot
+
         aot.train()
     size = sum(artifact.size for artifact in of_groups(groups))
     _say(
@@ -76,11 +86,14 @@ def register(app: typer.Typer) -> None:
     app.command("fetch")(fetch)
 
 
-def _say_up(options: supervise.Options, as_json: bool) -> None:
+def _say_up(options: Options, as_json: bool) -> None:
+    from headrace.local import installation
+
     rows = installation.status(options.data)
+    token = (options.data / "token").read_text(encoding="ascii").strip()
     _say(
         {"ready": True, "url": options.url, "data": str(options.data), "components": rows},
-        f"Headrace runs at {options.url} (data in {options.data}).",
+        f"Headrace runs on {options.data}. Status page: {options.url}/#token={token}",
         as_json,
     )
 

@@ -6,7 +6,7 @@ import subprocess
 
 from bench.ground import TABLE, Ends, Ground, Wrong, psql
 
-NAME = "2 x psql COPY | psql COPY, binary, then the key"
+NAME = "two psql COPY pipes, binary, then the key"
 
 
 def copy(ground: Ground, ends: Ends) -> None:

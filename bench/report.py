@@ -134,7 +134,8 @@ def markdown(found: Sequence[Row]) -> str:
     if not found:
         return "Nothing measured yet: `make bench` writes `bench/results.json`.\n"
     first = found[0]
-    parts = [f"Medians of {len(first['runs'])} runs on {first['machine']}, {first['date']}.\n"]
+    count = len(first["runs"])
+    parts = [f"Median of {count} run{'s' if count != 1 else ''} on {first['machine']}, {first['date']}.\n"]
     for work, words in WORDS.items():
         part = [row for row in found if row["work"] == work]
         if part:

@@ -69,7 +69,7 @@ def test_deleted_while_it_streams(lab: Lab, pair: Pair) -> None:
 
 def test_deleted_while_it_loads(lab: Lab, pair: Pair) -> None:
     pair.src.execute("CREATE TABLE big AS SELECT i, repeat('x', 400) FROM generate_series(1, 300000) i")
-    pair.apply(wait=None, load={"workers": 1})
+    pair.apply(wait=None, load={"workers": 1, "rows_per_second": 10000})
     until(lambda: pair.status()["phase"] == "seeding" and pair.status()["tables"], 30)
     pair.cli("delete", pair.name)
     assert leftovers(lab, pair) == NOTHING

@@ -40,7 +40,7 @@ def write(pair: Pair, word: str) -> None:
         pair.src.execute("INSERT INTO keyed SELECT max(id) + 1, %s FROM keyed", [word])
         pair.src.execute("UPDATE keyed SET v = v || %s WHERE id %% 10 = 3", [word])
         pair.src.execute("DELETE FROM keyed WHERE id = (SELECT min(id) FROM keyed)")
-    pair.src.execute("INSERT INTO keyless SELECT i % 50, %s FROM generate_series(1, 20) i", [word])
+    pair.src.execute("INSERT INTO keyless SELECT i %% 50, %s FROM generate_series(1, 20) i", [word])
     pair.src.execute("UPDATE keyless SET b = b || %s WHERE a = 7", [word])
     pair.src.execute("INSERT INTO canary DEFAULT VALUES")
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from headrace.apply.table import Batch, TableApply, fill_reread
+from headrace.apply.table import Batch, TableApply, joined, pieces
 from headrace.capture.markers import consumer as make_consumer
 from headrace.capture.topics import Topics, kafka_error
 from headrace.engines.model import Key, KeyedBatch, KeylessBatch, Progress, Route, TableName
@@ -444,13 +445,12 @@ class Applier:
 
     def _write(self, batches: Sequence[tuple[TableApply, Batch]], mode: Mode) -> None:
         assert self._target is not None
-        ready = [(table, batch, self._prepared(table, batch)) for table, batch in batches]
-        for table, batch, _ in ready:
+        for table, batch in batches:
             self._target.advance(
                 table.progress, batch.next_offset, batch.last_offset, batch.last_position, batch.ts_ms
             )
-        for table, _, steps in ready:
-            for step in steps:
+        for table, batch in batches:
+            for step in self._steps(table, batch, mode):
                 if step is None:
                     self._target.truncate(table.route)
                 elif isinstance(step, KeyedBatch):
@@ -460,7 +460,7 @@ class Applier:
                 else:
                     self._target.apply_keyless(table.route, step)
         self._target.commit()
-        for table, batch, _ in ready:
+        for table, batch in batches:
             self._advanced(table, batch)
 
     def _advanced(self, table: TableApply, batch: Batch) -> None:
@@ -479,20 +479,20 @@ class Applier:
             counters.latencies.append((now, now - batch.first_ts_ms / 1000))
             counters.latencies.append((now, now - batch.ts_ms / 1000))
 
-    def _prepared(self, table: TableApply, batch: Batch) -> list[KeyedBatch | KeylessBatch | None]:
-        """The batch's steps with what has to be re-read from the source filled in."""
-        columns = table.decoder.reread
-        if not columns:
-            return list(batch.steps)
-        return [
-            self._reread(table, step, columns) if isinstance(step, KeyedBatch) and step.partial else step
-            for step in batch.steps
-        ]
-
-    def _reread(self, table: TableApply, step: KeyedBatch, columns: Sequence[int]) -> KeyedBatch:
-        keys = {i: table.decoder.key_of(row) for i, (row, _) in enumerate(step.partial)}
-        values = self._from_source(table.route, columns, list(keys.values()))
-        return fill_reread(table.route, step, columns, values, keys)
+    def _steps(
+        self, table: TableApply, batch: Batch, mode: Mode
+    ) -> Iterator[KeyedBatch | KeylessBatch | None]:
+        """The batch's steps, with what has to be re-read from the source filled in."""
+        for step in batch.steps:
+            if not (isinstance(step, KeyedBatch) and step.partial and table.decoder.reread):
+                yield step
+                continue
+            read = pieces(table.decoder, step, partial(self._read, table.route))
+            if mode == "upsert":
+                yield from read
+            else:
+                # Values that changed places need all their rows at once.
+                yield joined(read)
 
     def _fetch_absent(self, table: TableApply, absent: Sequence[Key]) -> None:
         """Rows that the target lacks are taken whole from the source, if it still has them."""
@@ -507,6 +507,11 @@ class Applier:
     def _from_source(
         self, route: Route, columns: Sequence[int], keys: Sequence[Key]
     ) -> dict[Key, tuple[str | None, ...]]:
+        return dict(self._read(route, columns, keys))
+
+    def _read(
+        self, route: Route, columns: Sequence[int], keys: Sequence[Key]
+    ) -> Iterator[tuple[Key, tuple[str | None, ...]]]:
         if self._source is None or self._source.closed:
             self._source = connect(self._source_login, name="headrace reread", statement_timeout="60s")
         return reread(self._source, route, columns, keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,11 +10,15 @@ import orjson
 from confluent_kafka import Message
 
 from headrace.apply.fold import KeyedFold, KeylessFold
-from headrace.engines.model import MISSING, Key, KeyedBatch, KeylessBatch, Progress, Route
+from headrace.engines.model import MISSING, Key, KeyedBatch, KeylessBatch, Progress, Route, Row
 from headrace.engines.postgres import cut as cuts
 from headrace.engines.postgres.events import Decoder
 from headrace.engines.postgres.masks import mask_function
 from headrace.errors import Precondition
+
+# What one query asks for, and how much of its answer is held before it is written.
+KEYS_PER_QUERY = 2000
+PIECE_BYTES = 8 * 1024 * 1024
 
 OLD_KEY, NEW_KEY = "__debezium.oldkey", "__debezium.newkey"
 
@@ -139,40 +143,54 @@ def _has(message: Message, header: str) -> bool:
     return bool(headers) and header in dict(headers)  # type: ignore[arg-type]
 
 
-def fill_reread(
-    route: Route,
-    batch: KeyedBatch,
-    columns: Sequence[int],
-    values: Mapping[Key, tuple[str | None, ...]],
-    keys: Mapping[int, Key],
-) -> KeyedBatch:
-    """Put re-read values into the partial rows of a batch.
+def pieces(
+    decoder: Decoder,
+    step: KeyedBatch,
+    fetch: Callable[[Sequence[int], Sequence[Key]], Iterable[tuple[Key, tuple[str | None, ...]]]],
+) -> Iterator[KeyedBatch]:
+    """The batch in pieces of bounded size, what its partial rows lack being fetched from the source.
 
-    keys: key of each partial row by its index. A row the source no longer has stays partial (a later event
-    tells what became of it), or goes when a row filter decides which rows there are.
+    Everything they lack, not only what has to be re-read: a row that was taken from the source is from the
+    future, and an unchanged value must not be taken from it for a row that has another key by then. A row the
+    source no longer has goes; the event that removed it, or moved it elsewhere, is still to come.
     """
-    out = KeyedBatch(rows=batch.rows, gone=batch.gone, moved=False)
-    for index, (row, origin) in enumerate(batch.partial):
-        key = keys[index]
-        found = values.get(key)
-        if found is None:
-            if route.where is not None:
-                out.gone.append(key)
-            else:
-                out.partial.append((row, origin))
-                out.moved = out.moved or (origin != key and None not in origin)
-            continue
-        filled = list(row)
-        for position, value in zip(columns, found, strict=True):
-            filled[position] = value
-        _place(out, tuple(filled), key, origin)
+    yield KeyedBatch(rows=step.rows, gone=step.gone)
+    groups: dict[tuple[int, ...], dict[Key, Row]] = {}
+    for row, _ in step.partial:
+        lacking = tuple(i for i, value in enumerate(row) if value is MISSING)
+        groups.setdefault(lacking, {})[decoder.key_of(row)] = row
+    for lacking, rows in groups.items():
+        for keys in batched(list(rows), KEYS_PER_QUERY):
+            left = set(keys)
+            piece = KeyedBatch()
+            size = 0
+            for key, values in fetch(lacking, keys):
+                left.discard(key)
+                piece.rows.append(_filled(rows[key], lacking, values))
+                size += sum(len(value) for value in values if value is not None)
+                if size > PIECE_BYTES:
+                    yield piece
+                    piece, size = KeyedBatch(), 0
+            piece.gone += left
+            yield piece
+
+
+def joined(parts: Iterable[KeyedBatch]) -> KeyedBatch:
+    """Pieces put together again."""
+    out = KeyedBatch()
+    for part in parts:
+        out.rows += part.rows
+        out.gone += part.gone
     return out
 
 
-def _place(out: KeyedBatch, row: tuple[Any, ...], key: Key, origin: Key) -> None:
+def _filled(row: Row, lacking: Sequence[int], values: Sequence[str | None]) -> Row:
+    filled = list(row)
+    for position, value in zip(lacking, values, strict=True):
+        filled[position] = value
+    return tuple(filled)
 
-    if MISSING in row:
-        out.partial.append((row, origin))
-        out.moved = out.moved or (origin != key and None not in origin)
-    else:
-        out.rows.append(row)
+
+def batched(keys: Sequence[Key], size: int) -> Iterator[Sequence[Key]]:
+    """Runs of at most ``size`` keys."""
+    return (keys[start : start + size] for start in range(0, len(keys), size))

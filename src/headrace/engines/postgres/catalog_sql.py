@@ -36,10 +36,11 @@ WITH RECURSIVE chain(domain, type, typmod) AS (
     SELECT c.domain, t.typbasetype, t.typtypmod
     FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.type AND t.typtype = 'd'
 ), bottom AS (
-    SELECT c.domain, c.type FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.type AND t.typtype <> 'd'
+    SELECT c.domain, c.type, c.typmod FROM chain c JOIN pg_catalog.pg_type t ON t.oid = c.type AND t.typtype <> 'd'
 )
 SELECT a.attrelid::bigint AS root, a.attname AS name, a.attnum AS number,
-       pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, a.atttypmod AS typmod,
+       pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,
+       CASE WHEN t.typtype = 'd' THEN bottom.typmod ELSE a.atttypmod END AS typmod,
        tn.nspname AS type_schema, b.typname AS base, bn.nspname AS base_schema,
        b.typtype::text || b.typcategory::text AS category,
        EXISTS (SELECT FROM pg_catalog.pg_depend d

@@ -7,7 +7,7 @@ unchanged has no entry. ``MISSING`` stands for a value that the event does not c
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -29,31 +29,31 @@ def _numeric(value: str) -> str:
 
 
 def _date(value: str) -> str:
-    if value[0].isdigit():
+    # Signs sort before digits: this is a year from 1 to 9999.
+    if value > "0001":
         return value.rstrip("Z")
-    if value.startswith("+5877611") or value == "infinity":
+    if value.startswith("+58776"):
         return "infinity"
-    if value.startswith("-5877641") or value == "-infinity":
+    if value.startswith("-58776"):
         return "-infinity"
     return _far_year(value.rstrip("Z"))
 
 
 def _timestamp(value: str) -> str:
-    if value[0].isdigit():
+    if value > "0001":
         return value
-    if value.startswith("+29227") or value == "infinity":
+    if value.startswith("+29227"):
         return "infinity"
-    if value.startswith("-29227") or value == "-infinity":
+    if value.startswith("-29227"):
         return "-infinity"
     return _far_year(value)
 
 
 def _far_year(value: str) -> str:
     # ISO 8601 year 0 is 1 BC; PostgreSQL writes the era behind.
-    sign, rest = value[0], value[1:]
-    if sign == "+":
-        return rest
-    year, _, tail = rest.partition("-")
+    if value[0] == "+":
+        return value[1:]
+    year, _, tail = value.removeprefix("-").partition("-")
     return f"{int(year) + 1:04d}-{tail} BC"
 
 
@@ -117,8 +117,6 @@ class Decoder:
         self.columns = route.written
         self._lenient = lenient
         names = tuple(m.source.name for m in self.columns)
-        self._names = names
-        self._get = itemgetter(*names) if len(names) > 1 else _one(names[0])
         self._known = {c.name for c in route.source.columns}
         self._lengths: set[int] = set()
         key = route.key
@@ -137,6 +135,9 @@ class Decoder:
             for i, m in enumerate(self.columns)
             if m.source.name not in keyset and (whole or m.source.carriage == "reread")
         )
+        self._carried = [i for i in range(len(names)) if i not in self.reread]
+        self._names = carried = tuple(names[i] for i in self._carried)
+        self._get = itemgetter(*carried) if len(carried) > 1 else _one(carried[0])
         self._fixes = self._make_fixes(masks)
         self._tokens = self._make_tokens(token)
 
@@ -144,10 +145,8 @@ class Decoder:
         self, masks: Callable[[Mapped], Callable[[str | None], str | None] | None]
     ) -> list[tuple[int, Callable[[Value], Value]]]:
         fixes: list[tuple[int, Callable[[Value], Value]]] = []
-        for i, mapped in enumerate(self.columns):
-            if i in self.reread:
-                fixes.append((i, _missing))
-                continue
+        for i, at in enumerate(self._carried):
+            mapped = self.columns[at]
             decode, mask = codec(mapped.source), masks(mapped)
             if mask is not None:
                 fixes.append((i, _masked(decode, mask)))
@@ -156,7 +155,7 @@ class Decoder:
         return fixes
 
     def _make_tokens(self, token: str) -> tuple[str, ...]:
-        bases = {m.source.base for m in self.columns if m.source.carriage == "event"} - _INLINE
+        bases = {self.columns[i].source.base for i in self._carried} - _INLINE
         tokens = [token] if bases else []
         if "bytea" in bases:
             tokens.append(base64.b64encode(token.encode()).decode())
@@ -179,16 +178,20 @@ class Decoder:
                 unavailable = [i for i, v in enumerate(values) if v in self._tokens]
                 break
         if not self._fixes and unavailable is None:
-            return values
+            return self._spread(values) if self.reread else values
         row = list(values)
         for i in unavailable or ():
             row[i] = MISSING
         for i, fix in self._fixes:
             value = row[i]
-            if fix is _missing:
-                row[i] = MISSING
-            elif value is not None and value is not MISSING:
+            if value is not None and value is not MISSING:
                 row[i] = fix(value)
+        return self._spread(row) if self.reread else tuple(row)
+
+    def _spread(self, values: Sequence[Value]) -> Row:
+        row: list[Value] = [MISSING] * len(self.columns)
+        for position, value in zip(self._carried, values, strict=True):
+            row[position] = value
         return tuple(row)
 
     def key(self, image: Image) -> Key:
@@ -239,10 +242,6 @@ def _at(position: int) -> Callable[[Row], Key]:
         return (row[position],)
 
     return get
-
-
-def _missing(value: Value) -> Value:
-    return MISSING
 
 
 def _masked(

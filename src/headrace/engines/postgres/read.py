@@ -148,8 +148,8 @@ def _copied(conn: Connection) -> Iterator[bytearray]:
 
 def reread(
     conn: Connection, route: Route, columns: Sequence[int], keys: Sequence[tuple[Any, ...]]
-) -> dict[tuple[Any, ...], tuple[str | None, ...]]:
-    """Values of some written columns as text, for rows that the source (still) has.
+) -> Iterator[tuple[tuple[Any, ...], tuple[str | None, ...]]]:
+    """Key and values of some written columns as text, for rows that the source (still) has, one by one.
 
     columns: indexes into ``route.written``. keys: key values in the form events carry them (decoded). A key
     that is absent from the answer has no row now, or one outside the row filter.
@@ -167,7 +167,7 @@ def reread(
     wanted = [route.written[i] for i in columns]
     only = sql.SQL("") if route.source.partitioned else sql.SQL("ONLY ")
     query = sql.SQL("SELECT k.n{} FROM unnest({}) WITH ORDINALITY k({}, n) JOIN {}{} t ON {}{}").format(
-        sql.SQL("").join(sql.SQL(", ({})::text").format(_expression(m)) for m in wanted),
+        sql.SQL("").join(sql.SQL(", {}").format(_output(_expression(m))) for m in wanted),
         unnest,
         sql.SQL(", ").join(names),
         only,
@@ -175,9 +175,14 @@ def reread(
         join,
         sql.SQL(" WHERE ({})").format(sql.SQL(_literal_sql(route.where))) if route.where else sql.SQL(""),
     )
-    with translated():
-        rows = conn.execute(query, arrays).fetchall()
-    return {keys[int(row[0]) - 1]: tuple(row[1:]) for row in rows}
+    with translated(), conn.cursor() as cursor:
+        for row in cursor.stream(query, arrays):
+            yield keys[int(row[0]) - 1], tuple(row[1:])
+
+
+def _output(value: sql.Composable) -> sql.Composed:
+    # A cast to text is not always what the type prints: it trims char(n), and a user may have made his own.
+    return sql.SQL("CASE WHEN {} IS DISTINCT FROM NULL THEN concat({}) END").format(value, value)
 
 
 def equality(column: Column) -> sql.Composable:

@@ -394,6 +394,9 @@ class Applier:
             except HeadraceError as error:
                 self._break(table.progress.source, error)
                 return None
+            except (ValueError, KeyError, TypeError) as error:
+                self._break(table.progress.source, _undecodable(table.progress.source, error))
+                return None
         self._break(
             table.progress.source,
             Conflict("schema_changed", "the events do not fit the table's columns", "Resync the table."),
@@ -530,3 +533,11 @@ def log_lost(why: str, source: TableName, topic: str) -> Conflict:
 def _passes(error: HeadraceError) -> bool:
     """Whether waiting helps: something is out of reach, or somebody holds a lock."""
     return isinstance(error, Unavailable) or error.code == "in_use"
+
+
+def _undecodable(source: TableName, error: Exception) -> HeadraceError:
+    return Bug(
+        "undecodable_event",
+        f"an event of {source} cannot be read: {type(error).__name__}: {error}",
+        "Report this; exclude the column, or resync the table once it no longer holds the value.",
+    )

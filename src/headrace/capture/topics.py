@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -124,6 +125,17 @@ class Topics:
         return {name: int(found.offset) for name, found in self._listed(names, spec).items()}
 
     def _listed(self, names: Sequence[str], spec: Any) -> dict[str, Any]:
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return self._listed_now(names, spec)
+            except NoLeader:
+                # A topic that was just made has its leader a moment later.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+    def _listed_now(self, names: Sequence[str], spec: Any) -> dict[str, Any]:
         if not names:
             return {}
         futures = self._call(
@@ -163,6 +175,10 @@ class NoTopic(HeadraceError):
     kind = "not_found"
 
 
+class NoLeader(Unavailable):
+    """A partition has no leader at the moment."""
+
+
 class NoGroup(HeadraceError):
     """The consumer group does not exist."""
 
@@ -181,6 +197,11 @@ def kafka_error(error: KafkaException, bootstrap: str) -> HeadraceError:
     code, text = (inner.code(), inner.str()) if isinstance(inner, KafkaError) else (None, str(inner))
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_TOPIC_ID, KafkaError._UNKNOWN_TOPIC):
         return NoTopic("no_such_topic", text, "The topic was deleted; the table needs a resync.")
+    if (
+        code in (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
+        or "No leaders found" in text
+    ):
+        return NoLeader("no_leader", f"Kafka at {bootstrap}: {text}", "It is tried again.")
     if code == KafkaError.TOPIC_ALREADY_EXISTS:
         return TopicExists("topic_exists", text)
     if code == KafkaError.GROUP_ID_NOT_FOUND:

@@ -114,9 +114,11 @@ class Plans:
         return answers
 
     def _made(self, intent: Intent) -> frozenset[TableName]:
-        if intent.before is None or intent.before.generation is None:
+        if intent.before is None:
             return frozenset()
-        return frozenset(state.target for state in self._store.tables(intent.name))
+        begun = intent.before.generation is not None
+        states = self._store.tables(intent.name)
+        return frozenset(s.target for s in states if begun or s.detail.get("loaded"))
 
     def _places_of_others(self, names: set[str]) -> Iterator[tuple[Place, str]]:
         for pipeline in self._store.pipelines():

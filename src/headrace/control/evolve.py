@@ -29,6 +29,7 @@ class Evolution:
         self._lock = threading.RLock()
         self._routes: dict[TableName, Route] = {}
         self._lenient: dict[TableName, frozenset[str]] = {}
+        self._misfits: set[TableName] = set()
         self._pipeline: Pipeline | None = None
         self._source: Login | None = None
         self._target: Login | None = None
@@ -79,8 +80,19 @@ class Evolution:
                 self._routes[name] = new
                 self._log("warning", f"{found.why}: loading it again from a new cut")
                 self.reload(name, rebuild=True, shape=shape_of(new))
-            elif found.answer == "pause" or error is not None:
-                self.pause(name, found.why or (error.message if error else ""))
+            elif found.answer == "pause":
+                self.pause(name, found.why)
+            elif error is not None and self._state(name).state in ("live", "catching_up"):
+                self._misfit(name, error)
+
+    def _misfit(self, name: TableName, error: HeadraceError) -> None:
+        """Events that the catalogue of now does not explain: a new cut leaves them behind, once."""
+        if name in self._misfits:
+            self.pause(name, error.message)
+            return
+        self._misfits.add(name)
+        self._log("warning", f"{name}: {error.message}; loading it again from a new cut")
+        self.reload(name)
 
     def _fresh(self, name: TableName) -> Route | None:
         assert self._pipeline is not None
@@ -129,9 +141,9 @@ class Evolution:
         *,
         rebuild: bool = False,
         finish: list[str] | None = None,
-        shape: str | None = "",
+        shape: str = "",
     ) -> None:
-        """Put a table on hold and have it loaded again from a new cut. shape: None has it planned anew."""
+        """Put a table on hold and have it loaded again from a new cut. shape: the one it gets, where it changes."""
         with self._lock:
             state = self._state(name)
             detail: dict[str, Any] = {**state.detail}
@@ -141,8 +153,6 @@ class Evolution:
                 detail["finish"] = [*(detail.get("finish") or []), *finish]
             if shape:
                 detail["shape"] = shape
-            if shape is None:
-                detail.pop("shape", None)
             self._hold(name)
             self._store.update_table(self._name, name, state="pending", error=None, detail=detail)
 

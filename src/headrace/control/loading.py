@@ -69,7 +69,7 @@ def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> 
     )
     try:
         routes = _with_storage(ctx, routes)
-        plans = {r.source.name: _prepare(ctx, r) for r in routes}
+        plans = {r.source.name: plan for r in routes if (plan := _prepared(ctx, r)) is not None}
         loader = Loader(
             pipeline=ctx.name,
             source=ctx.source,
@@ -245,6 +245,18 @@ def begin_streams(ctx: Context, routes: Sequence[Route]) -> None:
 # -- the target's side ----------------------------------------------------------------------------------
 
 
+def _prepared(ctx: Context, route: Route) -> Plan | None:
+    """The plan of one table; None when only this one, of those that were live, cannot go on."""
+    try:
+        return _prepare(ctx, route)
+    except Precondition as error:
+        if route.source.name not in ctx.again:
+            raise
+        ctx.store.update_table(ctx.name, route.source.name, state="paused", error=error.as_dict())
+        ctx.log("error", f"{route.source.name} is paused: {error.message}")
+        return None
+
+
 def _prepare(ctx: Context, route: Route) -> Plan:
     detail = _detail(ctx, route)
     load_id = f"{route.source.name}:{secrets.token_hex(6)}"
@@ -258,11 +270,26 @@ def _prepare(ctx: Context, route: Route) -> Plan:
             return _make(ctx, conn, source, route, load_id, known)
         if row.state == "loading":
             return _fill(conn, route, load_id, there)
-        if detail.get("rebuild") or not there or ddl.compare(conn, route):
+        if _needs_rebuild(ctx, conn, route, bool(detail.get("rebuild")), there):
             return _rebuild(ctx, conn, source, route, load_id, known)
         shadow = land.shadow_name(ctx.name, route.source.name)
         land.make_shadow(conn, route, shadow)
         return Plan(route, "merge", Job(route, shadow, load_id))
+
+
+def _needs_rebuild(ctx: Context, conn: Connection, route: Route, wanted: bool, there: bool) -> bool:
+    """Whether a new table has to take the place of the old one. Raises Precondition where that is not ours to do."""
+    misfits = [f for f in ddl.compare(conn, route) if f.severity == "error"] if there else []
+    if ctx.spec.create_target and ctx.spec.mode != "cdc_only":
+        return wanted or not there or bool(misfits)
+    if not there or misfits:
+        raise Precondition(
+            "target_table_differs",
+            misfits[0].message if misfits else f"table {route.target} does not exist on the target",
+            "Change the target table as the source's has changed, then resync it.",
+            {"findings": [f.as_dict() for f in misfits]},
+        )
+    return False
 
 
 def _detail(ctx: Context, route: Route) -> dict[str, object]:

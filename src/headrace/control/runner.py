@@ -27,13 +27,13 @@ from headrace.control.generation import (
     stored,
 )
 from headrace.control.kept import Kept
-from headrace.control.preflight import inspect, login, read_routes
+from headrace.control.preflight import login, read_routes
 from headrace.control.requests import Answers
 from headrace.control.shape import shape_of
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture, progress
 from headrace.engines.postgres.connection import Connection, Login, connect
-from headrace.errors import Bug, HeadraceError, NotFound, Precondition, Unavailable, preflight_failed
+from headrace.errors import Bug, HeadraceError, NotFound, Precondition, Unavailable
 from headrace.settings import Settings
 from headrace.store import Store
 from headrace.store.records import Pipeline, TableState
@@ -192,19 +192,8 @@ class Runner:
     def _plan(self, pipeline: Pipeline) -> None:
         source, target = self._ends
         known = {t.source: t for t in self._store.tables(self.name)}
-        if not known:
-            found = inspect(
-                self._settings,
-                self.name,
-                pipeline.spec,
-                self._store.connection(pipeline.spec.source).spec,
-                self._store.connection(pipeline.spec.target).spec,
-            )
-            if any(f.severity == "error" for f in found.findings):
-                raise preflight_failed(found.findings)
-            routes = found.routes
-        else:
-            routes = read_routes(pipeline.spec, source)
+        # Whoever wanted it to run has passed the preflight.
+        routes = read_routes(pipeline.spec, source)
         wanted = {r.source.name: r for r in routes}
         for name in known.keys() - wanted.keys():
             if pipeline.spec_version == pipeline.applied_version:
@@ -232,9 +221,7 @@ class Runner:
         elif state.detail.get("shape") != shape:
             # Changed by the spec, or on the source while no worker looked: loaded again as it is now.
             self._store.update_table(self.name, state.source, target=route.target)
-            # Without a shape a resync was asked for: what the target lacks is found when it is loaded.
-            rebuild = bool(state.detail.get("loaded") and state.detail.get("shape"))
-            self._evolution.reload(route.source.name, rebuild=rebuild, shape=shape)
+            self._evolution.reload(route.source.name, rebuild=bool(state.detail.get("loaded")), shape=shape)
 
     def _remove_table(self, pipeline: Pipeline, state: TableState, target: Login) -> None:
         with connect(target, name="headrace control") as conn:
@@ -731,7 +718,7 @@ class Runner:
                     request, self._routes, [t.source for t in self._store.tables(self.name)]
                 )
                 if name is not None:
-                    self._evolution.reload(name, shape=None)
+                    self._evolution.reload(name)
                     self._routes = None
                     if self._applier is not None:
                         self._applier.look_again(forgive=name)

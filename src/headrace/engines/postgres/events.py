@@ -53,6 +53,8 @@ def _far_year(value: str) -> str:
     # ISO 8601 year 0 is 1 BC; PostgreSQL writes the era behind.
     if value[0] == "+":
         return value[1:]
+    if value == "-infinity":
+        return value
     year, _, tail = value.removeprefix("-").partition("-")
     return f"{int(year) + 1:04d}-{tail} BC"
 
@@ -92,6 +94,9 @@ def codec(column: Column) -> Callable[[Value], Value] | None:
         case _:
             return None
 
+
+# Types whose decoded value is, to the letter, what PostgreSQL prints: a hash of it is the hash that the load made.
+AS_PRINTED = frozenset("bool int2 int4 int8 oid text varchar bpchar name citext uuid json bytea date".split())
 
 # Types whose values are never stored out of line, so that they cannot be unavailable.
 _INLINE = frozenset(
@@ -133,8 +138,10 @@ class Decoder:
         self.reread = tuple(
             i
             for i, m in enumerate(self.columns)
-            if m.source.name not in keyset and (whole or m.source.carriage == "reread")
+            if m.source.name not in keyset and (whole or m.source.carriage == "reread" or _unhashable(m))
         )
+        if self.reread and not key:
+            raise _needs_key(route, [self.columns[i].source.name for i in self.reread])
         self._carried = [i for i in range(len(names)) if i not in self.reread]
         self._names = carried = tuple(names[i] for i in self._carried)
         self._get = itemgetter(*carried) if len(carried) > 1 else _one(carried[0])
@@ -230,6 +237,20 @@ class Decoder:
         return tuple(image.get(n, MISSING) for n in self._names)
 
 
+def _unhashable(mapped: Mapped) -> bool:
+    source = mapped.source
+    return mapped.mask == "sha256" and source.base not in AS_PRINTED and not source.category.startswith("e")
+
+
+def _needs_key(route: Route, columns: Sequence[str]) -> Precondition:
+    return Precondition(
+        "keyless_type",
+        f"{route.source.name} has no usable key, and {', '.join(columns)} can only be carried by key",
+        "Give the table a primary key; or exclude the columns, mask them otherwise, or drop the row filter.",
+        {"columns": list(columns)},
+    )
+
+
 def _one(name: str) -> Callable[[Image], tuple[Value]]:
     def get(image: Image) -> tuple[Value]:
         return (image[name],)
@@ -250,7 +271,7 @@ def _masked(
     def apply(value: Value) -> Value:
         text = decode(value) if decode else value
         if isinstance(text, bool):
-            text = "true" if text else "false"
+            text = "t" if text else "f"
         return mask(text if isinstance(text, str) else str(text))
 
     return apply

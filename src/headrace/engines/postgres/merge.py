@@ -36,6 +36,8 @@ class Target:
     def __init__(self, login: Login) -> None:
         self._login = login
         self._plans: dict[str, _Statements] = {}
+        # Routes whose temporary tables the open transaction has filled.
+        self._staged: set[str] = set()
         self._uncommitted: set[str] = set()
         self._numbers = itertools.count()
         self.conn: Connection = connect(
@@ -66,12 +68,14 @@ class Target:
 
     def commit(self) -> None:
         """Commit the batch."""
+        self._staged.clear()
         with translated(self._login):
             self.conn.commit()
         self._uncommitted.clear()
 
     def rollback(self) -> None:
         """Undo the batch; a lost connection is no error here."""
+        self._staged.clear()
         # Temporary tables made in the transaction go with it.
         for key in self._uncommitted:
             self._plans.pop(key, None)
@@ -115,7 +119,7 @@ class Target:
         The answer: keys of partial rows whose row is not in the target, which were left out; the caller
         fetches them from the source and applies them complete. Raises UniqueViolation.
         """
-        s = self._statements(route)
+        s = self._staging(route)
         try:
             if mode == "replace" or batch.moved:
                 return self._replace(s, batch)
@@ -176,7 +180,7 @@ class Target:
 
         Raises MissingRow when a row to remove is not there.
         """
-        s = self._statements(route)
+        s = self._staging(route)
         with translated(self._login):
             if batch.removed:
                 self._copy(s.copy_counted, ((*row, count) for row, count in batch.removed))
@@ -199,6 +203,17 @@ class Target:
             write = copy.write_row
             for row in rows:
                 write(row)
+
+    def _staging(self, route: Route) -> _Statements:
+        """The statements of a route, its temporary tables empty: a transaction may come here several times."""
+        s = self._statements(route)
+        key = _plan_key(route)
+        if key in self._staged:
+            with translated(self._login):
+                for statement in s.clear:
+                    self.conn.execute(statement)
+        self._staged.add(key)
+        return s
 
     def _statements(self, route: Route) -> _Statements:
         key = _plan_key(route)
@@ -261,6 +276,7 @@ class _Statements:
         self.copy_rows = f("COPY {} ({}) FROM STDIN").format(stage, columns)
         self.copy_counted = f("COPY {} ({}, headrace_count) FROM STDIN").format(stage, columns)
         self.drop = f("DROP TABLE {}").format(stage)
+        self.clear = [f("DELETE FROM {}").format(stage)]
         if not self._keys:
             self._make_keyless(columns)
             return
@@ -270,6 +286,7 @@ class _Statements:
             )
         )
         self.drop = f("DROP TABLE {}, {}").format(stage, gone)
+        self.clear.append(f("DELETE FROM {}").format(gone))
         self.copy_gone = f("COPY {} ({}) FROM STDIN").format(gone, key_names)
         self.copy_partial = f("COPY {} ({}, {}, headrace_group) FROM STDIN").format(
             stage, columns, _commas(self._origins)

@@ -51,7 +51,7 @@ TABLES = ("many", "odd", "one", "parted")
 def test_equal_rows_are_counted_and_a_missing_one_pauses_the_table(pair: Pair) -> None:
     pair.src.execute(SCHEMA.encode())
     refused = pair.cli("check", "-f", str(pair.spec()), expect=4)
-    found = [f for f in refused["pipelines"][0]["findings"] if f["level"] == "error"]
+    found = [f for f in refused["pipelines"][0]["findings"] if f["severity"] == "error"]
     assert [(f["code"], f["subject"]) for f in found] == [("keyless_type", "public.lossy")]
     pair.src.execute("DROP TABLE lossy")
     pair.apply()

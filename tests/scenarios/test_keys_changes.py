@@ -144,7 +144,9 @@ def test_keys_change_in_every_way(pair: Pair) -> None:
     # Each change again, as a batch of its own.
     for step in CHANGES.split("--")[1:6]:
         with pair.src.transaction():
-            pair.src.execute("DELETE FROM plain; INSERT INTO plain SELECT i, 'v' FROM generate_series(1, 7) i")
+            pair.src.execute(
+                "DELETE FROM plain; INSERT INTO plain SELECT i, 'v' FROM generate_series(1, 7) i"
+            )
         pair.equal("plain")
         with pair.src.transaction():
             pair.src.execute(step.encode())

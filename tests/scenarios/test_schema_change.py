@@ -106,6 +106,10 @@ def test_partitions_attached_added_detached_and_truncated(changing: Pair) -> Non
     changing.src.execute("ALTER TABLE p DETACH PARTITION p2")
     changing.src.execute("UPDATE p SET v = 'more' WHERE id < 50")
     changing.settle("p")
+    # No log tells of this one.
+    changing.src.execute("TRUNCATE p1")
+    changing.src.execute("INSERT INTO p VALUES (1, 'after')")
+    changing.settle("p")
 
 
 def test_truncate_and_rewrite_while_streaming(changing: Pair) -> None:

@@ -31,7 +31,9 @@ def groups(types: Sequence[str], prefix: str) -> list[Group]:
 def make(pair: Pair, group: Group, values: Mapping[str, Sequence[str]]) -> None:
     """The table with its values in rows 1, 2, ..., the first of them all NULL."""
     listed = ", ".join(f"{c} {t}" for c, t in zip(group.columns, group.types, strict=True))
-    pair.src.execute(f"CREATE TABLE {group.table} (id int PRIMARY KEY, {listed}, w int NOT NULL DEFAULT 0)".encode())
+    pair.src.execute(
+        f"CREATE TABLE {group.table} (id int PRIMARY KEY, {listed}, w int NOT NULL DEFAULT 0)".encode()
+    )
     pair.src.execute(f"INSERT INTO {group.table} (id) VALUES (1)".encode())
     for number in range(max(len(values[t]) for t in group.types)):
         row = ", ".join(f"({values[t][number % len(values[t])]})::{t}" for t in group.types)
@@ -40,7 +42,7 @@ def make(pair: Pair, group: Group, values: Mapping[str, Sequence[str]]) -> None:
 
 def equal(pair: Pair, tables: Sequence[Group]) -> None:
     """All tables are equal; every type that is not is named."""
-    wrong, patience = [], 60.0
+    wrong, patience = [], 40.0
     for group in tables:
         try:
             pair.equal(group.table, seconds=patience)

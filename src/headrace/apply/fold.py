@@ -61,6 +61,9 @@ class KeyedFold:
         """A row was created or updated. moved: it is the second half of a change of key."""
         row = self._row(after)
         key = self._key_of(row)
+        if before is None and not moved and MISSING not in row:
+            self._state[key] = row
+            return
         old = key
         if moved and self._pending is not None:
             old, self._pending = self._pending, None

@@ -81,31 +81,33 @@ class TableApply:
         steps: list[KeyedBatch | KeylessBatch | None] = []
         fold: KeyedFold | KeylessFold = self._new_fold()
         position, ts_ms, events, covered, first_ts = self.progress.last_position, 0, 0, 0, 0
-        end = 0
-        safe = (0, self.progress.last_offset, position, 0)
+        limit, is_covered, loads = self._limit, self._covered, orjson.loads
+        half: int | None = None
         for index, message in enumerate(messages):
             value = message.value()
-            if value is not None:
-                event = orjson.loads(value)
-                source = event["source"]
-                at = source["lsn"]
-                if at < self._limit and self._covered is not None and self._covered(at, source["txId"]):
-                    covered += 1
-                else:
-                    fold = self._feed(fold, steps, event, message)
-                    events += 1
-                    first_ts = first_ts or source["ts_ms"]
-                position, ts_ms = at, source["ts_ms"]
-            if not fold.pending:
-                end = index + 1
-                safe = (end, message.offset() or 0, position, ts_ms)
-        if end == 0:
-            return None
-        if end < len(messages):
+            if value is None:
+                continue
+            event = loads(value)
+            source = event["source"]
+            position, ts_ms = source["lsn"], source["ts_ms"]
+            if position < limit and is_covered is not None and is_covered(position, source["txId"]):
+                covered += 1
+                continue
+            events += 1
+            first_ts = first_ts or ts_ms
+            if event["op"] == "u":
+                fold.write(event["after"], event["before"], False)
+            else:
+                fold = self._feed(fold, steps, event, message)
+                half = index if fold.pending else None
+        if half is not None:
             # The second half of a change of key is still to come: close before the first.
-            return self.batch(messages[:end])
+            return self.batch(messages[:half])
+        if not messages:
+            return None
         steps.append(fold.batch())
-        return Batch(steps, safe[1] + 1, safe[1], safe[2], safe[3], events, first_ts, covered, messages[:end])
+        last = messages[-1].offset() or 0
+        return Batch(steps, last + 1, last, position, ts_ms, events, first_ts, covered, list(messages))
 
     def _new_fold(self) -> KeyedFold | KeylessFold:
         return KeyedFold(self.decoder) if self.route.key else KeylessFold(self.decoder)
@@ -118,9 +120,7 @@ class TableApply:
         message: Message,
     ) -> KeyedFold | KeylessFold:
         op = event["op"]
-        if op == "u":
-            fold.write(event["after"], event["before"], False)
-        elif op in ("c", "r"):
+        if op in ("c", "r"):
             fold.write(event["after"], event["before"], _has(message, OLD_KEY))
         elif op == "d":
             if event["before"] is None:

@@ -51,6 +51,22 @@ class Evolution:
             for name in changed:
                 if self._state(name).state not in ("paused", "error", "pending"):
                     self.decide(name)
+            for name in self._emptied(now):
+                self._log("warning", f"a partition of {name} was truncated or rewritten: loading it again")
+                self.reload(name)
+
+    def _emptied(self, now: dict[TableName, catalog.Signature]) -> list[TableName]:
+        """Partitioned tables with a partition whose file is new: its TRUNCATE is in no log."""
+        if not any(r.source.partitioned for r in self._routes.values()):
+            return []
+        found = []
+        for table in self._store.tables(self._name):
+            then = dict(table.detail.get("files") or ())
+            files = now[table.source][1] if table.source in now else ()
+            moved = any(then.get(oid, file) != file for oid, file in files)
+            if moved and table.state in ("live", "catching_up"):
+                found.append(table.source)
+        return found
 
     def on_event(self, name: TableName, error: SchemaDrift) -> bool:
         """An event does not fit; True when the route was mended and the event can be read again."""
@@ -65,12 +81,12 @@ class Evolution:
                 return after is not before and self._state(name).state in ("live", "catching_up")
             return False
 
-    def decide(self, name: TableName, error: HeadraceError | None = None) -> None:
-        """Look at one table and follow what became of it."""
+    def decide(self, name: TableName, error: HeadraceError | None = None) -> bool:
+        """Look at one table and follow what became of it; whether anything did."""
         with self._lock:
             old = self._routes.get(name)
             if old is None:
-                return
+                return False
             new = self._fresh(name)
             evolve = self._pipeline is not None and self._pipeline.spec.schema_changes == "evolve"
             found = drift.compare(old, new, evolve)
@@ -84,6 +100,9 @@ class Evolution:
                 self.pause(name, found.why)
             elif error is not None and self._state(name).state in ("live", "catching_up"):
                 self._misfit(name, error)
+            else:
+                return False
+            return True
 
     def _misfit(self, name: TableName, error: HeadraceError) -> None:
         """Events that the catalogue of now does not explain: a new cut leaves them behind, once."""

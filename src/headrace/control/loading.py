@@ -7,6 +7,7 @@ marker come out of Kafka; open a snapshot newer than the marker; copy; land with
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
@@ -69,7 +70,8 @@ def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> 
     )
     try:
         routes = _with_storage(ctx, routes)
-        plans = {r.source.name: plan for r in routes if (plan := _prepared(ctx, r)) is not None}
+        plans = _prepared(ctx, routes)
+        proof = _Once(lambda: _prove_start(ctx))
         loader = Loader(
             pipeline=ctx.name,
             source=ctx.source,
@@ -83,7 +85,7 @@ def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> 
                 indexing=lambda job: ctx.store.update_table(
                     ctx.name, job.route.source.name, state="indexing"
                 ),
-                done=lambda job: _land(ctx, plans[job.route.source.name], snapshot.cut, before),
+                done=lambda job: _land(ctx, plans[job.route.source.name], snapshot.cut, before, proof),
                 trouble=lambda error: _trouble(ctx, error),
                 stop=ctx.stop,
             ),
@@ -245,36 +247,49 @@ def begin_streams(ctx: Context, routes: Sequence[Route]) -> None:
 # -- the target's side ----------------------------------------------------------------------------------
 
 
-def _prepared(ctx: Context, route: Route) -> Plan | None:
-    """The plan of one table; None when only this one, of those that were live, cannot go on."""
-    try:
-        return _prepare(ctx, route)
-    except Precondition as error:
-        if route.source.name not in ctx.again:
-            raise
-        ctx.store.update_table(ctx.name, route.source.name, state="paused", error=error.as_dict())
-        ctx.log("error", f"{route.source.name} is paused: {error.message}")
-        return None
+def _prepared(ctx: Context, routes: Sequence[Route]) -> dict[TableName, Plan]:
+    """The plan of each table; one that was live and cannot go on is paused and left out."""
+    plans: dict[TableName, Plan] = {}
+    with open_target(ctx.target) as conn, connect(ctx.source, name="headrace catalog") as source:
+        if ctx.spec.create_target:
+            prerequisites(conn, source, routes)
+        ends = _Ends(conn, ddl.facts(conn), progress.load_all(conn, ctx.name))
+        for route in routes:
+            try:
+                plans[route.source.name] = _prepare(ctx, ends, route)
+            except Precondition as error:
+                if route.source.name not in ctx.again:
+                    raise
+                ctx.store.update_table(ctx.name, route.source.name, state="paused", error=error.as_dict())
+                ctx.log("error", f"{route.source.name} is paused: {error.message}")
+    return plans
 
 
-def _prepare(ctx: Context, route: Route) -> Plan:
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """What preparing needs of the target: a connection, what the server has, and where the tables stand."""
+
+    conn: Connection
+    known: ddl.Facts
+    rows: dict[TableName, Progress]
+
+
+def _prepare(ctx: Context, ends: _Ends, route: Route) -> Plan:
     detail = _detail(ctx, route)
     load_id = f"{route.source.name}:{secrets.token_hex(6)}"
-    with open_target(ctx.target) as conn, connect(ctx.source, name="headrace catalog") as source:
-        known = ddl.facts(conn)
-        there = land.exists(conn, route.target)
-        row = progress.load_all(conn, ctx.name)[route.source.name]
-        progress.begin_load(conn, ctx.name, load_id)
-        ours = bool(detail.get("made")) and row.state == "loading"
-        if row.state == "loading" and ctx.spec.create_target and (not there or ours):
-            return _make(ctx, conn, source, route, load_id, known)
-        if row.state == "loading":
-            return _fill(conn, route, load_id, there)
-        if _needs_rebuild(ctx, conn, route, bool(detail.get("rebuild")), there):
-            return _rebuild(ctx, conn, source, route, load_id, known)
-        shadow = land.shadow_name(ctx.name, route.source.name)
-        land.make_shadow(conn, route, shadow)
-        return Plan(route, "merge", Job(route, shadow, load_id))
+    conn, row = ends.conn, ends.rows[route.source.name]
+    there = land.exists(conn, route.target)
+    progress.begin_load(conn, ctx.name, load_id)
+    ours = bool(detail.get("made")) and row.state == "loading"
+    if row.state == "loading" and ctx.spec.create_target and (not there or ours):
+        return _make(ctx, ends, route, load_id)
+    if row.state == "loading":
+        return _fill(conn, route, load_id, there)
+    if _needs_rebuild(ctx, conn, route, bool(detail.get("rebuild")), there):
+        return _rebuild(ctx, ends, route, load_id)
+    shadow = land.shadow_name(ctx.name, route.source.name)
+    land.make_shadow(conn, route, shadow)
+    return Plan(route, "merge", Job(route, shadow, load_id))
 
 
 def _needs_rebuild(ctx: Context, conn: Connection, route: Route, wanted: bool, there: bool) -> bool:
@@ -304,16 +319,14 @@ def _set_detail(ctx: Context, route: Route, **values: object) -> None:
     ctx.store.update_table(ctx.name, route.source.name, detail=detail)
 
 
-def _make(
-    ctx: Context, conn: Connection, source: Connection, route: Route, load_id: str, known: ddl.Facts
-) -> Plan:
-    prerequisites(conn, source, [route])
+def _make(ctx: Context, ends: _Ends, route: Route, load_id: str) -> Plan:
+    conn, known = ends.conn, ends.known
     # Said before it is done: a table that stands half made after a crash is known to be ours.
     _set_detail(ctx, route, made=True)
     with translated(), conn.transaction():
         land.drop_table(conn, route.target)
         run(conn, ddl.create_table(route, known=known))
-    finish = [*ddl.indexes(route, known=known), *ddl.checks_constraints(route, known=known), _analyze(route)]
+    finish = [*ddl.indexes(route, known=known), *ddl.checks_constraints(route, known=known)]
     return Plan(route, "fresh", Job(route, route.target, load_id, finish), made=True)
 
 
@@ -332,18 +345,16 @@ def _fill(conn: Connection, route: Route, load_id: str, there: bool) -> Plan:
             "Create it, or set `create_target: true`.",
         )
     land.empty(conn, route.target)
-    return Plan(route, "fresh", Job(route, route.target, load_id, [_analyze(route)]))
+    return Plan(route, "fresh", Job(route, route.target, load_id))
 
 
-def _rebuild(
-    ctx: Context, conn: Connection, source: Connection, route: Route, load_id: str, known: ddl.Facts
-) -> Plan:
+def _rebuild(ctx: Context, ends: _Ends, route: Route, load_id: str) -> Plan:
+    conn, known = ends.conn, ends.known
     shadow = TableName(route.target.schema, f"headrace_{secrets.token_hex(6)}")
     if left := _detail(ctx, route).get("shadow"):
         land.drop_table(conn, TableName(route.target.schema, str(left)))
     # Said before it is done, so that it is found after a crash.
     _set_detail(ctx, route, shadow=shadow.name)
-    prerequisites(conn, source, [route])
     with translated(), conn.transaction():
         run(conn, ddl.create_table(route, shadow, known=known))
     finish = [
@@ -368,7 +379,26 @@ def _count(ctx: Context, job: Job) -> None:
     ctx.store.update_table(ctx.name, job.route.source.name, rows_loaded=job.rows)
 
 
-def _land(ctx: Context, plan: Plan, taken: Cut, before: dict[TableName, catalog.Signature]) -> None:
+class _Once:
+    """Does something once for all threads; whoever comes later waits for the first."""
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self._do, self._done, self._lock = do, False, threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            if not self._done:
+                self._do()
+                self._done = True
+
+
+def _land(
+    ctx: Context,
+    plan: Plan,
+    taken: Cut,
+    before: dict[TableName, catalog.Signature],
+    proof: Callable[[], None],
+) -> None:
     """The load's last step for one table: nothing changed meanwhile, and the cut goes in with the data."""
     route, name = plan.route, plan.route.source.name
     with connect(ctx.source, name="headrace catalog") as conn:
@@ -376,14 +406,15 @@ def _land(ctx: Context, plan: Plan, taken: Cut, before: dict[TableName, catalog.
             raise Conflict(
                 "table_changed", f"{name} was rewritten or altered during the load; loading it again"
             )
-    _prove_start(ctx)
+    proof()
     with open_target(ctx.target) as conn, translated(ctx.target):
         row = progress.load_all(conn, ctx.name)[name]
         # Landed already when only the answer to the commit was lost; the applier may be on its way.
         if row.state not in ("live", "done") or row.cut != taken:
             _swap_in(ctx, conn, plan, taken)
         conn.execute(_analyze(route).encode())
-    _set_detail(ctx, route, rebuild=False, shadow=None, finish=None, loaded=True)
+    files = [list(f) for f in before[name][1]] if route.source.partitioned else None
+    _set_detail(ctx, route, rebuild=False, shadow=None, finish=None, loaded=True, files=files)
     ctx.store.update_table(
         ctx.name,
         name,

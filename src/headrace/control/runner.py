@@ -346,9 +346,7 @@ class Runner:
             if (error := self._load_error) is not None:
                 self._load_error = None
                 self._load_failed(error)
-        if time.monotonic() < self._load_pause or (
-            pipeline.spec.mode != "full_load_only" and not self._ready
-        ):
+        if time.monotonic() < self._load_pause or not self._may_load(pipeline):
             return
         assert self._routes is not None
         tables = self._store.tables(self.name)
@@ -364,6 +362,13 @@ class Runner:
         for table in tables:
             if table.state == "catching_up" and pipeline.desired == "running":
                 self._catch_up(table.source)
+
+    def _may_load(self, pipeline: Pipeline) -> bool:
+        """Once the source keeps every change for us; the connector of a new generation may still be starting."""
+        generation = self._generation
+        if pipeline.spec.mode == "full_load_only" or self._ready:
+            return True
+        return generation is not None and generation.reserved and not generation.connected
 
     def _load_failed(self, error: HeadraceError) -> None:
         if error.code == "stopped":
@@ -523,7 +528,8 @@ class Runner:
             self._evolution.reload(name)
         elif error.code in ("unknown_field", "missing_field", "schema_changed"):
             self._evolution.decide(name, error)
-        else:
+        elif not self._evolution.decide(name):
+            # A row that does not fit may only be the first sign of a table that has changed.
             self._evolution.pause(name, error.message, error)
 
     # -- observing ------------------------------------------------------------------------------------

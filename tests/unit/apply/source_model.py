@@ -56,7 +56,9 @@ def table(keyed: bool, lossy: bool) -> Table:
         Column("big", "text", "text", "bS", 3),
         Column("list", "integer[]", "_int4", "bA", 4, carriage="reread"),
     )
-    return Table(NAME, 1, columns if lossy else columns[:3], ("id",) if keyed else (), "t_pkey" if keyed else None)
+    return Table(
+        NAME, 1, columns if lossy else columns[:3], ("id",) if keyed else (), "t_pkey" if keyed else None
+    )
 
 
 def apply_of(keyed: bool, lossy: bool = False) -> TableApply:

@@ -12,7 +12,9 @@ from source_model import Source, Target, apply_of, take_keyless
 from headrace.engines.model import Row
 
 KEYS = st.integers(0, 4)
-VALUE = st.tuples(st.integers(0, 9), st.sampled_from(["big-a", "big-b", "big-c"]), st.sampled_from(["{1}", "{2}", "{3}"]))
+VALUE = st.tuples(
+    st.integers(0, 9), st.sampled_from(["big-a", "big-b", "big-c"]), st.sampled_from(["{1}", "{2}", "{3}"])
+)
 CHANGE = st.one_of(
     st.tuples(st.just("insert"), KEYS, VALUE),
     st.tuples(st.just("update"), KEYS, VALUE, st.booleans()),

@@ -114,7 +114,7 @@ def test_tables_of_every_shape_written_in_every_way(pair: Pair) -> None:
     pair.src.execute(SCHEMA.encode())
     pair.src.execute("CREATE TABLE none ()")
     zero = pair.cli("check", "-f", str(pair.spec()), expect=2)
-    assert zero["code"] == "no_columns"
+    assert "no_columns" in str(zero)
     with across_the_cut(pair):
         pass
     pair.equal(*TABLES)

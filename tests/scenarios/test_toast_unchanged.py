@@ -95,7 +95,6 @@ def change(pair: Pair, name: str, types: dict[str, str]) -> None:
 
 def test_large_values_of_every_type_survive_changes_of_other_columns(pair: Pair) -> None:
     pair.src.execute(PREPARE.encode())
-    small = {f"tstzrange /* {i} */": "tstzrange(now(), NULL)" for i in range(120)}
     tables = {
         "carried": EVENT,
         "reread": REREAD,
@@ -105,10 +104,6 @@ def test_large_values_of_every_type_survive_changes_of_other_columns(pair: Pair)
     for name, types in tables.items():
         make(pair, name, types)
         out_of_line(pair, name, types)
-    make(pair, "crowd", small)
-    assert pair.src.execute(
-        "SELECT count(*) FROM crowd WHERE pg_column_toast_chunk_id(c0) IS NULL"
-    ).fetchone() == (0,)
     pair.src.execute("ALTER TABLE identity_full REPLICA IDENTITY FULL")
     keyless = {
         k: v for k, v in EVENT.items() if k in ("text", "bytea", "jsonb", "numeric", "bit(40000)", "d_bytes")
@@ -116,11 +111,11 @@ def test_large_values_of_every_type_survive_changes_of_other_columns(pair: Pair)
     make(pair, "keyless", keyless, key="id int")
     large_keys(pair)
     pair.apply()
-    pair.equal(*tables, "crowd", "keyless", "long_key", "place")
-    for name, types in {**tables, "keyless": keyless, "crowd": small}.items():
+    pair.equal(*tables, "keyless", "long_key", "place")
+    for name, types in {**tables, "keyless": keyless}.items():
         change(pair, name, types)
     change_large_keys(pair)
-    pair.equal(*tables, "crowd", "keyless", "long_key", "place")
+    pair.equal(*tables, "keyless", "long_key", "place")
 
 
 def large_keys(pair: Pair) -> None:

@@ -16,9 +16,9 @@ from headrace.capture.topics import Topics
 from headrace.control.generation import Generation
 from headrace.engines.model import Cut, Progress, Route, TableName
 from headrace.engines.postgres import capture, catalog, cut, ddl, land, progress
-from headrace.engines.postgres.connection import Connection, Login, connect, translated
+from headrace.engines.postgres.connection import Connection, Login, connect, open_bulk, translated
 from headrace.errors import Conflict, HeadraceError, Precondition
-from headrace.load.loader import Hooks, Job, Loader, open_target
+from headrace.load.loader import Hooks, Job, Loader
 from headrace.spec.models import PipelineSpec
 from headrace.store import Store
 
@@ -250,7 +250,7 @@ def begin_streams(ctx: Context, routes: Sequence[Route]) -> None:
 def _prepared(ctx: Context, routes: Sequence[Route]) -> dict[TableName, Plan]:
     """The plan of each table; one that was live and cannot go on is paused and left out."""
     plans: dict[TableName, Plan] = {}
-    with open_target(ctx.target) as conn, connect(ctx.source, name="headrace catalog") as source:
+    with open_bulk(ctx.target) as conn, connect(ctx.source, name="headrace catalog") as source:
         if ctx.spec.create_target:
             prerequisites(conn, source, routes)
         ends = _Ends(conn, ddl.facts(conn), progress.load_all(conn, ctx.name))
@@ -407,7 +407,7 @@ def _land(
                 "table_changed", f"{name} was rewritten or altered during the load; loading it again"
             )
     proof()
-    with open_target(ctx.target) as conn, translated(ctx.target):
+    with open_bulk(ctx.target) as conn, translated(ctx.target):
         row = progress.load_all(conn, ctx.name)[name]
         # Landed already when only the answer to the commit was lost; the applier may be on its way.
         if row.state not in ("live", "done") or row.cut != taken:
@@ -459,6 +459,6 @@ def _finish_columns(ctx: Context, route: Route) -> list[str]:
 def _sequences(ctx: Context, routes: Sequence[Route]) -> None:
     if not ctx.spec.create_target:
         return
-    with connect(ctx.source, name="headrace catalog") as source, open_target(ctx.target) as conn:
+    with connect(ctx.source, name="headrace catalog") as source, open_bulk(ctx.target) as conn:
         with translated(ctx.target):
             run(conn, ddl.sequences(source, conn, routes))

@@ -8,11 +8,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from psycopg import sql
-
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import progress, read
-from headrace.engines.postgres.connection import Connection, Login, connect, translated
+from headrace.engines.postgres.connection import Connection, Login, connect, open_bulk, translated
+from headrace.engines.postgres.transfer import copy_range
 from headrace.errors import Bug, Conflict, HeadraceError, Unavailable
 
 
@@ -174,7 +173,7 @@ class _Worker:
         if self._source is None:
             self._source = read.open_worker(self._source_login, self._snapshot)
         if self._target is None:
-            self._target = open_target(self._target_login)
+            self._target = open_bulk(self._target_login)
         return self._source, self._target
 
     def copy(self, job: Job, part: read.Range, pipeline: str, stop: Callable[[], bool]) -> int:
@@ -183,48 +182,17 @@ class _Worker:
         known = progress.marked(target, pipeline, job.load)
         if part.number in known:
             return known[part.number]
-        binary = read.binary_safe(job.route)
-        into = sql.SQL("COPY {} ({}) FROM STDIN{}").format(
-            sql.Identifier(job.into.schema, job.into.name),
-            sql.SQL(", ").join(sql.Identifier(m.target) for m in job.route.written),
-            sql.SQL(" (FORMAT BINARY)" if binary else ""),
-        )
-        with translated(self._target_login), target.transaction(), target.cursor() as cursor:
+        with translated(self._target_login), target.transaction():
             progress.own_load(target, pipeline, job.load)
-            with cursor.copy(into) as sink:
-                for block in read.copy_out(source, read.select(job.route, part), binary):
-                    if stop():
-                        raise Conflict("stopped", "the load was stopped")
-                    sink.write(block)
-            rows = cursor.rowcount
+            rows = copy_range(source, target, job.route, part, job.into, stop)
             progress.mark_range(target, pipeline, job.load, part.number, rows)
         return rows
 
     def finish(self, job: Job, pipeline: str) -> None:
         """Run the finishing statements in one transaction, so that they can be repeated after trouble."""
         if self._target is None:
-            self._target = open_target(self._target_login)
+            self._target = open_bulk(self._target_login)
         with translated(self._target_login), self._target.transaction():
             progress.own_load(self._target, pipeline, job.load)
             for statement in job.finish:
                 self._target.execute(statement.encode())
-
-
-def open_target(login: Login) -> Connection:
-    """A connection for bulk writing: no time-outs, triggers off where we may."""
-    conn = connect(
-        login, name="headrace load", statement_timeout="0", lock_timeout="30s", maintenance_work_mem="256MB"
-    )
-    replica_role(conn)
-    return conn
-
-
-def replica_role(conn: Connection) -> bool:
-    """Switch triggers and foreign keys off for the session, where the user may."""
-    import psycopg
-
-    try:
-        conn.execute("SET session_replication_role = replica")
-    except psycopg.errors.InsufficientPrivilege:
-        return False
-    return True

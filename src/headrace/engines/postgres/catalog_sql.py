@@ -43,6 +43,7 @@ SELECT a.attrelid::bigint AS root, a.attname AS name, a.attnum AS number,
        CASE WHEN t.typtype = 'd' THEN bottom.typmod ELSE a.atttypmod END AS typmod,
        tn.nspname AS type_schema, b.typname AS base, bn.nspname AS base_schema,
        b.typtype::text || b.typcategory::text AS category,
+       pg_catalog.current_setting('server_version_num')::int AS version,
        EXISTS (SELECT FROM pg_catalog.pg_depend d
                WHERE d.classid = 'pg_catalog.pg_type'::regclass AND d.objid = b.oid
                  AND d.deptype = 'e') AS base_extension,

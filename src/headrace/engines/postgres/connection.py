@@ -72,6 +72,26 @@ def connect(login: Login, *, name: str = "headrace", autocommit: bool = True, **
         )
 
 
+def open_bulk(login: Login) -> Connection:
+    """A connection for bulk writing into a target: no statement time-out, triggers off where we may."""
+    conn = connect(
+        login, name="headrace load", statement_timeout="0", lock_timeout="30s", maintenance_work_mem="256MB"
+    )
+    replica_role(conn)
+    return conn
+
+
+def replica_role(conn: Connection) -> bool:
+    """Switch triggers and foreign keys off for the session, where the user may; leaves no transaction open."""
+    try:
+        conn.execute("SET session_replication_role = replica")
+    except psycopg.errors.InsufficientPrivilege:
+        conn.rollback()
+        return False
+    conn.commit()
+    return True
+
+
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
 

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from headrace.engines.model import MISSING, Key, KeyedBatch, KeylessBatch, Progress, Route
 from headrace.engines.postgres import progress as progress_rows
-from headrace.engines.postgres.connection import Connection, Login, connect, translated
+from headrace.engines.postgres.connection import Connection, Login, connect, replica_role, translated
 from headrace.engines.postgres.read import equality
 from headrace.errors import HeadraceError, Precondition
 
@@ -51,16 +51,7 @@ class Target:
             client_min_messages="warning",
         )
         self.conn.prepare_threshold = None
-        self.replica = self._try_replica_role()
-
-    def _try_replica_role(self) -> bool:
-        try:
-            self.conn.execute("SET session_replication_role = replica")
-        except psycopg.errors.InsufficientPrivilege:
-            self.conn.rollback()
-            return False
-        self.conn.commit()
-        return True
+        self.replica = replica_role(self.conn)
 
     def close(self) -> None:
         """Close the connection; an open transaction is rolled back by the server."""

@@ -32,15 +32,21 @@ LOSSLESS_EXTENSION = frozenset({"citext", "ltree"})
 NOT_KEY = frozenset({"json", "xml", "point", "money", "float4", "float8"})
 
 
-def carriage(base: str, category: str) -> Carriage:
-    """How a column travels. base: typname below domains; category: typtype + typcategory (``bN``, ``eE``)."""
+def carriage(base: str, category: str, version: int) -> Carriage:
+    """How a column travels. base: typname below domains; category: typtype + typcategory (``bN``, ``eE``).
+
+    version: the source's ``server_version_num``.
+    """
     if category.startswith("e"):
         return "event"
+    if base == "interval" and version >= 170000:
+        # Infinite intervals came with 17; their event form is that of zero.
+        return "reread"
     if base in LOSSLESS or base in LOSSLESS_EXTENSION:
         return "event"
     return "reread"
 
 
-def may_be_key(base: str, category: str) -> bool:
+def may_be_key(base: str, category: str, version: int) -> bool:
     """Whether a column of this type can be part of Headrace's key."""
-    return carriage(base, category) == "event" and base not in NOT_KEY
+    return carriage(base, category, version) == "event" and base not in NOT_KEY

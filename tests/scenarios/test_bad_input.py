@@ -51,7 +51,7 @@ CASES = {
         PRECONDITION, "replication", "replication", source=WEAK, source_sql=ROLES
     ),
     "missing table": Case(
-        MISSING, "no_such_table", "public.nothing", pipeline={"tables": ["public.nothing"]}
+        INVALID, "table_not_found", "public.nothing", pipeline={"tables": ["public.nothing"]}
     ),
     "target table with other columns": Case(
         PRECONDITION,
@@ -140,7 +140,11 @@ def test_refused_and_nothing_changed(clean: Pair, name: str) -> None:
     if case.target_sql:
         clean.tgt.execute(case.target_sql.encode())
     before = state_of(clean)
-    refused(clean, clean.spec(source=case.source, target=case.target, **case.pipeline), case)
+    path = clean.spec(source=case.source, target=case.target)
+    body = json.loads(path.read_text())
+    body["pipelines"][clean.name].update(case.pipeline)
+    path.write_text(json.dumps(body))
+    refused(clean, path, case)
     assert state_of(clean) == before
 
 
@@ -183,7 +187,7 @@ def odd() -> Iterator[PostgresServer]:
 @pytest.mark.parametrize(
     ("settings", "standby", "code", "words"),
     [
-        ({}, False, "max_replication_slots", "slot"),
+        ({}, False, "replication_slots", "max_replication_slots"),
         ({"max_replication_slots": 5, "wal_level": "replica"}, False, "wal_level", "replica"),
         ({"wal_level": "logical"}, True, "standby", "standby"),
     ],

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import psycopg
-from support.lab import Pair, dsn, until
+from support.lab import Pair, dsn
 
 WIDE = ", ".join(f"c{i} text" for i in range(198))
 SCHEMA = f"""
@@ -115,8 +116,8 @@ def test_tables_of_every_shape_written_in_every_way(pair: Pair) -> None:
     pair.src.execute("CREATE TABLE none ()")
     zero = pair.cli("check", "-f", str(pair.spec()), expect=2)
     assert "no_columns" in str(zero)
-    with across_the_cut(pair):
-        pass
+    pair.src.execute("DROP TABLE none")
+    across_the_cut(pair)
     pair.equal(*TABLES)
     for step in CHANGES.split("--\n"):
         with pair.src.transaction():
@@ -127,48 +128,37 @@ def test_tables_of_every_shape_written_in_every_way(pair: Pair) -> None:
     truncates(pair)
 
 
-class across_the_cut:  # noqa: N801
-    """Transactions that are open or prepared while the pipeline is made: before, across and after its cut."""
-
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
-
-    def __enter__(self) -> None:
-        pair = self.pair
-        pair.src.execute("DROP TABLE none")
-        others = [psycopg.connect(dsn(pair.lab.source, pair.name)) for _ in range(3)]
-        for number, other in enumerate(others):
-            other.execute("INSERT INTO flight VALUES (%s, 'open')", [100 + number])
-            other.execute("INSERT INTO flight_keyless VALUES (%s, 'open')", [100 + number])
-        others[2].execute("PREPARE TRANSACTION 'over'")
-        pair.apply(wait=None)
-        until(
-            lambda: "waits for" in pair.log() or "wait" in str(pair.status()["error"]), 90, "the cut to wait"
-        )
-        stop = threading.Event()
-        writer = threading.Thread(target=self._write, args=(stop,))
+def across_the_cut(pair: Pair) -> None:
+    """Make the pipeline while transactions are always open, some of them prepared, some undone."""
+    stop = threading.Event()
+    writers = [threading.Thread(target=_write, args=(pair, number, stop)) for number in range(3)]
+    for writer in writers:
         writer.start()
-        others[0].execute("UPDATE flight SET v = 'late' WHERE id = 100")
-        others[0].commit()
-        others[1].rollback()
-        pair.src.execute("COMMIT PREPARED 'over'")
-        pair.wait()
+    try:
+        pair.apply()
+    finally:
         stop.set()
-        writer.join()
-        for other in others:
-            other.close()
+        for writer in writers:
+            writer.join()
+    running = pair.table("public.flight")["cut"]["snapshot"].split(":")[2]
+    assert running, "no transaction was in flight at the cut"
 
-    def __exit__(self, *_: object) -> None:
-        assert self.pair.rows(self.pair.src, "flight WHERE v IN ('late', 'open')")[0] == 2
 
-    def _write(self, stop: threading.Event) -> None:
-        number = 1000
-        with psycopg.connect(dsn(self.pair.lab.source, self.pair.name)) as conn:
-            while not stop.wait(0.002):
-                number += 1
-                conn.execute("INSERT INTO flight VALUES (%s, 'w')", [number])
-                conn.execute("INSERT INTO flight_keyless VALUES (1, 'w')")
-                conn.execute("UPDATE flight SET v = 'w2' WHERE id = %s", [number - 1])
+def _write(pair: Pair, writer: int, stop: threading.Event) -> None:
+    with psycopg.connect(dsn(pair.lab.source, pair.name), autocommit=True) as conn:
+        for number in itertools.count(1000 * (writer + 1)):
+            if stop.is_set():
+                return
+            conn.execute("BEGIN")
+            conn.execute("INSERT INTO flight VALUES (%s, 'w')", [number])
+            conn.execute("INSERT INTO flight_keyless VALUES (1, 'w')")
+            stop.wait(0.15)
+            conn.execute("UPDATE flight SET v = 'w2' WHERE id = %s", [number - 1])
+            if writer == 0:
+                conn.execute("PREPARE TRANSACTION 'over'")
+                stop.wait(0.15)
+                conn.execute("COMMIT PREPARED 'over'" if number % 3 else "ROLLBACK PREPARED 'over'")
+            else:
                 conn.execute("ROLLBACK" if number % 5 == 0 else "COMMIT")
 
 

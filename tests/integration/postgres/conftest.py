@@ -56,7 +56,14 @@ def _empty(server: PostgresServer, database: str) -> Connection:
     return conn
 
 
-@pytest.fixture(params=[("15", "18"), ("18", "18"), ("18", "15")], ids=lambda p: f"{p[0]}-{p[1]}")
+@pytest.fixture(
+    params=[
+        ("15", "18"),
+        pytest.param(("18", "18"), marks=pytest.mark.full),
+        pytest.param(("18", "15"), marks=pytest.mark.full),
+    ],
+    ids=lambda p: f"{p[0]}-{p[1]}",
+)
 def pair(request: pytest.FixtureRequest, running: Callable[[str], PostgresServer]) -> Iterator[Pair]:
     """An empty source and an empty target, of each pairing of versions."""
     old, new = (running(version) for version in request.param)

@@ -125,7 +125,7 @@ def mended(world: World, check: Callable[[], list[Finding]], code: str, severity
     return found[0]
 
 
-@pytest.fixture(scope="module", params=["18", "15"])
+@pytest.fixture(scope="module", params=["18", pytest.param("15", marks=pytest.mark.full)])
 def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     settings = {"max_prepared_transactions": 5}
     with PostgresServer(version=request.param, fsync=False, settings=settings) as pg:

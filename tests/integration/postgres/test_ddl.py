@@ -64,8 +64,9 @@ CREATE TABLE public.nothing ();
 
 
 def same(table: Table) -> Table:
-    """The table without what may differ: numbers of this database, sizes, and identity kept BY DEFAULT."""
-    columns = tuple(replace(c, identity=c.identity and "by default") for c in table.columns)
+    """The table without what may differ: numbers of this database, sizes, identity kept BY DEFAULT, and how events
+    of this version carry a column."""
+    columns = tuple(replace(c, identity=c.identity and "by default", carriage="event") for c in table.columns)
     return replace(
         table, oid=0, leaves=(), signature="", columns=columns, rows=0, bytes=0, replica_identity=""
     )

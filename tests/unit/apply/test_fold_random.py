@@ -5,34 +5,37 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from source_model import Source, Target, apply_of, take_keyless
 
 from headrace.engines.model import Row
 
-KEYS = st.integers(0, 4)
+KEYS = st.integers(0, 2)
 VALUE = st.tuples(
     st.integers(0, 9), st.sampled_from(["big-a", "big-b", "big-c"]), st.sampled_from(["{1}", "{2}", "{3}"])
 )
+UPDATE = st.tuples(st.just("update"), KEYS, VALUE, st.booleans())
 CHANGE = st.one_of(
     st.tuples(st.just("insert"), KEYS, VALUE),
-    st.tuples(st.just("update"), KEYS, VALUE, st.booleans()),
+    UPDATE,
+    UPDATE,
     st.tuples(st.just("delete"), KEYS),
     st.tuples(st.just("rekey"), KEYS, KEYS, VALUE, st.booleans()),
     st.tuples(st.just("swap"), KEYS, KEYS, st.booleans()),
     st.tuples(st.just("truncate")),
 )
 # How many records arrive, by which way they are written, how far ahead the source is while they are.
-BATCH = st.tuples(st.integers(1, 6), st.sampled_from(["upsert", "replace"]), st.integers(0, 8))
+BATCH = st.tuples(st.integers(1, 12), st.sampled_from(["upsert", "replace"]), st.integers(0, 8))
 
 
-@settings(max_examples=400, deadline=None)
+@pytest.mark.parametrize("lossy", [False, True])
+@settings(max_examples=700, deadline=None)
 @given(
     loaded=st.dictionaries(KEYS, VALUE),
-    changes=st.lists(CHANGE, max_size=24),
-    batches=st.lists(BATCH, min_size=1),
-    lossy=st.booleans(),
+    changes=st.lists(CHANGE, min_size=4, max_size=24),
+    batches=st.lists(BATCH, min_size=1, max_size=8),
 )
 def test_keyed(
     loaded: dict[int, Any], changes: list[Any], batches: list[tuple[int, str, int]], lossy: bool

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import psutil
 import pytest
+
 from support.lab import Lab, Pair
 
 MB = 1024 * 1024

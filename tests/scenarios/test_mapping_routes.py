@@ -28,7 +28,7 @@ CREATE TABLE hush (id int PRIMARY KEY, b bool, t text, v varchar(90), c char(70)
 CREATE TABLE hush_keyless (t text, b bool, n int, w int);
 """
 
-HUSH = [c for c in "b t v c n u d bt j ci m nu f ts i iv jb arr r mo bi".split()]
+HUSH = "b t v c n u d bt j ci m nu f ts i iv jb arr r mo bi".split()
 ROWS = """
 INSERT INTO hush SELECT {at} + i, i % 2 = 0, 'é' || i, 'v' || i, 'c' || i, -i, gen_random_uuid(), date '2020-01-01' + i,
   decode('00ff0' || i, 'hex'), '{{"a":  1}}', 'MiX', 'ok', i / 10000000000.0, i / 3.0, now(), '1.2.3.4', '-1 mon 2 days 00:00:01.5',
@@ -53,7 +53,7 @@ def tables() -> list[object]:
         {"name": "public.named_after", "where": "country <> 'FR'", "columns": {"exclude": ["country"]}},
         {
             "name": "public.hush",
-            "mask": {**{c: "sha256" for c in HUSH}, "red": "redact", "nul": "null", "nuli": "null"},
+            "mask": {**dict.fromkeys(HUSH, "sha256"), "red": "redact", "nul": "null", "nuli": "null"},
             "target": "public.hushed",
         },
         {"name": "public.hush_keyless", "mask": {"t": "sha256", "b": "sha256", "n": "sha256"}},

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from support.lab import Pair
 from type_values import ARRAYS, GROUP, PREPARE, VALUES
+
+from support.lab import Pair
 
 STREAMED = 1000
 

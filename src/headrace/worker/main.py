@@ -89,8 +89,8 @@ def _place() -> str:
 
 def _dead(owner: str) -> bool:
     """Whether the owner of a lease was a process here that is no more."""
-    place, pid, _ = owner.rsplit("-", 2)
-    return place == _place() and not psutil.pid_exists(int(pid))
+    place, _, rest = owner.rpartition("-")[0].rpartition("-")
+    return place == _place() and rest.isdigit() and not psutil.pid_exists(int(rest))
 
 
 def main(settings: Settings) -> None:

@@ -76,7 +76,7 @@ class Source:
     records: list[Record] = field(default_factory=list)
     history: list[dict[int, Row]] = field(default_factory=list)
 
-    def _emit(self, op: str, before: Row | None, after: Row | None, header: str | None = None) -> None:
+    def emit(self, op: str, before: Row | None, after: Row | None, header: str | None = None) -> None:
         event = {
             "op": op,
             "before": self._image(before),
@@ -98,20 +98,20 @@ class Source:
     def insert(self, key: int, value: tuple[Any, ...]) -> None:
         if key not in self.rows:
             self.rows[key] = (key, *value)
-            self._emit("c", None, self.rows[key])
+            self.emit("c", None, self.rows[key])
 
     def update(self, key: int, value: tuple[Any, ...], unchanged: bool) -> None:
         if key in self.rows:
             old = self.rows[key]
             self.rows[key] = (key, value[0], old[2] if unchanged else value[1], value[2])
-            self._emit("u", None, self._sent(self.rows[key], unchanged))
+            self.emit("u", None, self._sent(self.rows[key], unchanged))
 
     def _sent(self, row: Row, unchanged: bool) -> Row:
         return (*row[:2], TOKEN, row[3]) if unchanged else row
 
     def delete(self, key: int) -> None:
         if self.rows.pop(key, None) is not None:
-            self._emit("d", self._key_only(key), None)
+            self.emit("d", self._key_only(key), None)
 
     def rekey(self, key: int, new: int, value: tuple[Any, ...], unchanged: bool) -> None:
         if key in self.rows and new not in self.rows:
@@ -119,8 +119,8 @@ class Source:
             row = (new, value[0], old[2] if unchanged else value[1], value[2])
             # Both halves are one change: no state of the source lies between them.
             self.rows[new] = row
-            self._emit("d", self._key_only(key), None, NEW_KEY)
-            self._emit("c", None, self._sent(row, unchanged), OLD_KEY)
+            self.emit("d", self._key_only(key), None, NEW_KEY)
+            self.emit("c", None, self._sent(row, unchanged), OLD_KEY)
 
     def swap(self, one: int, other: int, unchanged: bool) -> None:
         if one in self.rows and other in self.rows and one != other:
@@ -130,7 +130,7 @@ class Source:
 
     def truncate(self) -> None:
         self.rows.clear()
-        self._emit("t", None, None)
+        self.emit("t", None, None)
 
 
 def write(rows: dict[Key, Row], step: KeyedBatch, mode: str) -> list[Key]:

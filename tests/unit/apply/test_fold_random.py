@@ -70,14 +70,14 @@ def test_keyless(loaded: list[Row], changes: list[tuple[str, Row, int]], sizes: 
     for op, row, which in changes:
         if op == "c":
             rows.append(row)
-            source._emit("c", None, row)
+            source.emit("c", None, row)
         elif op == "t":
             rows.clear()
-            source._emit("t", None, None)
+            source.emit("t", None, None)
         elif rows:
             old = rows.pop(which % len(rows))
             rows += [row] if op == "u" else []
-            source._emit(op, old, row if op == "u" else None)
+            source.emit(op, old, row if op == "u" else None)
     target, applier, done = Counter(loaded), apply_of(keyed=False), 0
     turn = 0
     while done < len(source.records):

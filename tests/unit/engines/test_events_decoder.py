@@ -23,7 +23,9 @@ def column(base: str, number: int = 2, **more: Any) -> Column:
     return Column(more.pop("name", "v"), base, base, more.pop("category", "bX"), number, **more)
 
 
-def decoder(*columns: Column, masks: dict[str, str] | None = None, key: tuple[str, ...] = ("id",), **more: Any) -> Decoder:
+def decoder(
+    *columns: Column, masks: dict[str, str] | None = None, key: tuple[str, ...] = ("id",), **more: Any
+) -> Decoder:
     every = (column("int4", 1, name="id", nullable=False), *columns)
     route = Route(
         Table(TableName("s", "t"), 1, every, key),
@@ -89,7 +91,9 @@ def test_bytes(value: bytes) -> None:
 
 @given(st.floats())
 def test_floats_to_the_bit(value: float) -> None:
-    sent: Any = value if math.isfinite(value) else {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+    sent: Any = (
+        value if math.isfinite(value) else {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
+    )
     found = float(text("float8", sent))
     assert struct.pack("d", found) == struct.pack("d", value) or (math.isnan(found) and math.isnan(value))
 

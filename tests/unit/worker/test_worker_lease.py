@@ -10,7 +10,7 @@ import pytest
 
 from headrace.settings import Settings
 from headrace.store import Store
-from headrace.worker import main
+from headrace.worker.main import Worker, _place
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def owner(pid: int, place: str | None = None) -> str:
     """The name under which a worker of that process holds leases."""
-    return f"{place or main._place()}-{pid}-abcd"
+    return f"{place or _place()}-{pid}-abcd"
 
 
 def ended() -> int:
@@ -32,7 +32,7 @@ def ended() -> int:
 
 
 def test_lease_of_a_process_that_is_gone_is_taken_at_once(settings: Settings) -> None:
-    store, worker = Store(settings), main.Worker(settings)
+    store, worker = Store(settings), Worker(settings)
     assert store.acquire("p", owner(ended()), 60)
     assert worker._take("p")
     assert store.holder("p") == worker._owner
@@ -42,7 +42,7 @@ def test_lease_of_a_process_that_is_gone_is_taken_at_once(settings: Settings) ->
 
 @pytest.mark.parametrize("place", [None, "elsewhere:00000000:1"], ids=["alive here", "somewhere else"])
 def test_lease_of_others_is_waited_for(settings: Settings, place: str | None) -> None:
-    store, worker = Store(settings), main.Worker(settings)
+    store, worker = Store(settings), Worker(settings)
     holder = owner(1 if place is None else ended(), place)
     assert store.acquire("p", holder, 60)
     assert not worker._take("p")

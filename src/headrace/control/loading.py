@@ -371,8 +371,13 @@ def run(conn: Connection, statements: Sequence[str]) -> None:
         conn.execute(statement.encode())
 
 
-def _analyze(route: Route) -> str:
-    return f"ANALYZE {ddl.qualified(route.target)}"
+def _advise(ctx: Context, conn: Connection, route: Route) -> None:
+    """Tell the planner what the table holds; advice only, so that a failure is no failure of the load."""
+    try:
+        with translated(ctx.target):
+            conn.execute(f"ANALYZE {ddl.qualified(route.target)}".encode())
+    except HeadraceError as error:
+        ctx.log("warning", f"{route.target} could not be analysed: {error.message}")
 
 
 def _count(ctx: Context, job: Job) -> None:
@@ -412,7 +417,7 @@ def _land(
         # Landed already when only the answer to the commit was lost; the applier may be on its way.
         if row.state not in ("live", "done") or row.cut != taken:
             _swap_in(ctx, conn, plan, taken)
-        conn.execute(_analyze(route).encode())
+        _advise(ctx, conn, route)
     files = [list(f) for f in before[name][1]] if route.source.partitioned else None
     _set_detail(ctx, route, rebuild=False, shadow=None, finish=None, loaded=True, files=files)
     ctx.store.update_table(

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import orjson
+import psycopg
 from psycopg import sql
 
 from headrace.engines.model import Table, TableName
 from headrace.engines.postgres.connection import Connection, Login, translated
-from headrace.errors import Precondition
+from headrace.errors import Precondition, Unavailable
 
 MARKER_PREFIX = "headrace"
 MARKER_TABLE = TableName("headrace", "marker")
@@ -161,9 +162,39 @@ def set_replica_identity(conn: Connection, table: Table) -> None:
     for name in names:
         if wanted[0].startswith("index:") and name != table.name:
             form = sql.SQL("FULL")
-        conn.execute(
-            sql.SQL("ALTER TABLE {} REPLICA IDENTITY {}").format(sql.Identifier(name.schema, name.name), form)
+        _alter_quickly(
+            conn,
+            name,
+            sql.SQL("ALTER TABLE {} REPLICA IDENTITY {}").format(
+                sql.Identifier(name.schema, name.name), form
+            ),
         )
+
+
+# While ALTER TABLE waits for its lock, everybody else on the table waits behind it.
+LOCK_PATIENCE = "500ms"
+
+_HOLDERS = """
+    SELECT string_agg(DISTINCT format('pid %s (%s)', a.pid, coalesce(nullif(a.application_name, ''), a.usename)), ', ')
+    FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE l.relation = format('%%I.%%I', %s::text, %s::text)::regclass AND l.granted AND a.pid <> pg_backend_pid()
+"""
+
+
+def _alter_quickly(conn: Connection, table: TableName, statement: sql.Composed) -> None:
+    """Run a statement that locks a table of the user's; Unavailable, naming who holds it, rather than wait."""
+    try:
+        with conn.transaction():
+            conn.execute(f"SET LOCAL lock_timeout = '{LOCK_PATIENCE}'")
+            conn.execute(statement)
+    except psycopg.errors.LockNotAvailable:
+        row = conn.execute(_HOLDERS, [table.schema, table.name]).fetchone()
+        raise Unavailable(
+            "table_locked",
+            f"{table} is held by {(row and row[0]) or 'a transaction that just ended'}; its replica identity cannot"
+            " be set yet",
+            "It is tried again by itself; end the transaction, or set the replica identity by hand.",
+        ) from None
 
 
 def _make_marker_table(conn: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from support.lab import Pair
 
 # Incompressible, so that it is stored out of line whatever the storage.
@@ -73,6 +74,20 @@ def out_of_line(pair: Pair, name: str, types: dict[str, str]) -> None:
         assert inside == (0,), f"{kind} is stored in line"
 
 
+def equal(pair: Pair, name: str, types: dict[str, str]) -> None:
+    """The table is equal, or the types that are not are named."""
+    try:
+        pair.equal(name, seconds=30)
+    except AssertionError:
+        columns = {kind: f"id, c{i}" for i, kind in enumerate(types)}
+        wrong = {
+            k: c for k, c in columns.items() if pair.rows(pair.src, name, c) != pair.rows(pair.tgt, name, c)
+        }
+        pytest.fail(
+            f"{name}: {', '.join(f'{k} ({pair.difference(name, c)[-900:]})' for k, c in wrong.items())}"
+        )
+
+
 CHANGES = """
 UPDATE {t} SET w = w + 1;
 UPDATE {t} SET w = w + 1;
@@ -111,9 +126,7 @@ def test_large_values_of_every_type_survive_changes_of_other_columns(pair: Pair)
     make(pair, "ranges", RANGES)
     assert pair.src.execute("SELECT count(pg_column_toast_chunk_id(c0)) FROM ranges").fetchone() == (4,)
     pair.src.execute("ALTER TABLE identity_full REPLICA IDENTITY FULL")
-    keyless = {
-        k: v for k, v in EVENT.items() if k in ("text", "bytea", "jsonb", "numeric", "bit(40000)", "d_bytes")
-    }
+    keyless = {k: v for k, v in EVENT.items() if k in ("text", "bytea", "jsonb", "numeric", "d_bytes")}
     make(pair, "keyless", keyless, key="id int")
     large_keys(pair)
     pair.apply()
@@ -121,6 +134,8 @@ def test_large_values_of_every_type_survive_changes_of_other_columns(pair: Pair)
     for name, types in {**tables, "keyless": keyless, "ranges": RANGES}.items():
         change(pair, name, types)
     change_large_keys(pair)
+    for name, types in tables.items():
+        equal(pair, name, types)
     pair.equal(*tables, "ranges", "keyless", "long_key", "place")
     # Rows that somebody deleted from the target are taken whole from the source, among others that are there.
     pair.tgt.execute("DELETE FROM carried WHERE id IN (3, 22)")

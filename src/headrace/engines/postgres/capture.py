@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import LiteralString
 
 import orjson
 import psycopg
@@ -88,14 +89,19 @@ def _reconcile_publication(
         conn.execute(
             sql.SQL(
                 "CREATE PUBLICATION {} {} WITH (publish = 'insert,update,delete,truncate',"
-                " publish_via_partition_root = true)"
-            ).format(name, _for_tables("FOR TABLE", wanted))
+                " publish_via_partition_root = true{})"
+            ).format(name, _for_tables("FOR TABLE", wanted), sql.SQL(_generated_columns(conn)))
         )
         return
     if new := wanted - present:
         conn.execute(sql.SQL("ALTER PUBLICATION {} {}").format(name, _for_tables("ADD TABLE", new)))
     if old := present - wanted:
         conn.execute(sql.SQL("ALTER PUBLICATION {} {}").format(name, _for_tables("DROP TABLE", old)))
+
+
+def _generated_columns(conn: Connection) -> LiteralString:
+    # Else PostgreSQL 18 refuses the user's own updates of a table with REPLICA IDENTITY FULL that has some.
+    return ", publish_generated_columns = stored" if conn.info.server_version >= 180000 else ""
 
 
 def touch_publication(conn: Connection, names: Names) -> None:

@@ -127,7 +127,7 @@ def _column(row: Row) -> Column:
         generated=generated,
         virtual=row["generated"] == "v",
         collation=row["collation"],
-        carriage=carriage(_trusted(row), row["category"], row["version"]),
+        carriage=carriage(_trusted(row), row["category"], row["version"], row["typmod"]),
         comment=row["comment"],
         typmod=row["typmod"],
         type_schema=row["type_schema"],
@@ -211,7 +211,7 @@ def _fit_column(column: Row) -> bool:
         not column["nullable"]
         and not column["generated"]
         and column["deterministic"]
-        and may_be_key(_trusted(column), column["category"], column["version"])
+        and may_be_key(_trusted(column), column["category"], column["version"], column["typmod"])
     )
 
 

@@ -28,25 +28,31 @@ BINARY = LOSSLESS | frozenset(
 # Types of well-known extensions whose event form is lossless (the schema varies).
 LOSSLESS_EXTENSION = frozenset({"citext", "ltree"})
 
+# Bits that fit into the 24 bytes below which PostgreSQL stores no value out of line.
+INLINE_BITS = 128
+
 # Types that may not be a key: equality differs from text equality, or they have no order.
 NOT_KEY = frozenset({"json", "xml", "point", "money", "float4", "float8"})
 
 
-def carriage(base: str, category: str, version: int) -> Carriage:
+def carriage(base: str, category: str, version: int, typmod: int = -1) -> Carriage:
     """How a column travels. base: typname below domains; category: typtype + typcategory (``bN``, ``eE``).
 
-    version: the source's ``server_version_num``.
+    version: the source's ``server_version_num``. typmod: of the base type; the length of a ``bit(n)``.
     """
     if category.startswith("e"):
         return "event"
     if base == "interval" and version >= 170000:
         # Infinite intervals came with 17; their event form is that of zero.
         return "reread"
+    if base == "bit" and typmod > INLINE_BITS:
+        # Out of line it can be unavailable, and the placeholder then looks like any value.
+        return "reread"
     if base in LOSSLESS or base in LOSSLESS_EXTENSION:
         return "event"
     return "reread"
 
 
-def may_be_key(base: str, category: str, version: int) -> bool:
+def may_be_key(base: str, category: str, version: int, typmod: int = -1) -> bool:
     """Whether a column of this type can be part of Headrace's key."""
-    return carriage(base, category, version) == "event" and base not in NOT_KEY
+    return carriage(base, category, version, typmod) == "event" and base not in NOT_KEY

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from support.lab import Pair
 
 # Incompressible, so that it is stored out of line whatever the storage.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from support.lab import PGBENCH, Lab, leftovers, pgbench, pgbench_init
 
 NOTHING = {"slots": [], "publications": [], "topics": [], "connectors": [], "progress": []}

@@ -176,7 +176,7 @@ class ApplySpec(Model):
 class LoadSpec(Model):
     """How the first copy runs: parallel workers, and an optional ceiling of rows per second."""
 
-    workers: int = Field(default=2, ge=1, le=64, strict=True)
+    workers: int = Field(default=4, ge=1, le=64, strict=True)
     rows_per_second: int | None = Field(default=None, ge=1, strict=True)
 
 

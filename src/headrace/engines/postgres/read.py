@@ -15,7 +15,7 @@ from headrace.engines.postgres.connection import Connection, Login, connect, tra
 from headrace.engines.postgres.masks import mask_expression
 from headrace.engines.postgres.types import BINARY
 
-PAGES_PER_RANGE = 8192  # 64 MiB
+PAGES_PER_RANGE = 4096  # 32 MiB
 BLOCK = 256 * 1024
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,7 @@ from headrace.control.kept import Kept
 from headrace.control.preflight import login, read_routes
 from headrace.control.requests import Answers
 from headrace.control.shape import shape_of
+from headrace.control.vitals import Vitals
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture, progress
 from headrace.engines.postgres.connection import Connection, Login, connect
@@ -41,9 +43,9 @@ from headrace.store.records import Pipeline, TableState
 TICK = 0.2
 LEASE_SECONDS = 15.0
 LATENCY_SECONDS = 20.0
+CATCH_UP_SECONDS = 5.0
 MISSING_SECONDS = 3.0
 _FOUND_MISSING = ("connector_not_found", "no_such_topic")
-RESTART_PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
 
 
 class Runner:
@@ -62,13 +64,12 @@ class Runner:
         self._stop_load = threading.Event()
         self._load_error: HeadraceError | None = None
         self._load_pause = 0.0
-        self._catch_ups: set[TableName] = set()
+        self._catching: threading.Thread | None = None
         self._observed = 0.0
         # Runners are made right after the lease was taken.
         self._renewed = time.monotonic()
         self._lost = threading.Event()
-        self._restarts = 0
-        self._restart_at = 0.0
+        self._vitals = Vitals()
         self._ready = False
         self._connect_thread: threading.Thread | None = None
         self._connect_error: HeadraceError | None = None
@@ -359,9 +360,8 @@ class Runner:
             waiting = [t for t in waiting if t.detail.get("loaded")]
         if waiting:
             self._start_load(pipeline, [t.source for t in waiting])
-        for table in tables:
-            if table.state == "catching_up" and pipeline.desired == "running":
-                self._catch_up(table.source)
+        if pipeline.desired == "running":
+            self._catch_up([t.source for t in tables if t.state == "catching_up"])
 
     def _may_load(self, pipeline: Pipeline) -> bool:
         """Once the source keeps every change for us; the connector of a new generation may still be starting."""
@@ -434,31 +434,43 @@ class Runner:
         if self._applier is not None:
             self._applier.look_again(forgive=name)
 
-    def _catch_up(self, name: TableName) -> None:
-        if name in self._catch_ups or self._applier is None or name not in self._applier.reached():
+    def _catch_up(self, names: list[TableName]) -> None:
+        """Have tables become live that reach what the source has now; one thread for all of them."""
+        applier = self._applier
+        if applier is None or (self._catching is not None and self._catching.is_alive()):
             return
-        self._catch_ups.add(name)
+        reached = applier.reached()
+        ready = [n for n in names if n in reached]
+        if not ready:
+            return
 
         def body() -> None:
             try:
-                self.caught_up(name)
-                for table in self._store.tables(self.name):
-                    if table.source == name and table.state == "catching_up":
-                        self._store.update_table(self.name, name, state="live")
+                self._pass_marker(ready, CATCH_UP_SECONDS, self._caught)
             except HeadraceError as error:
-                self.log("info", f"{name} has not caught up yet: {error.message}")
-            finally:
-                self._catch_ups.discard(name)
+                if error.code not in ("not_caught_up", "stopped"):
+                    self.log("info", f"not caught up yet: {error.message}")
 
-        threading.Thread(target=body, name=f"catch-up-{name}", daemon=True).start()
+        self._catching = threading.Thread(target=body, name=f"catch-up-{self.name}", daemon=True)
+        self._catching.start()
+
+    def _caught(self, name: TableName) -> None:
+        for table in self._store.tables(self.name):
+            if table.source == name and table.state == "catching_up":
+                self._store.update_table(self.name, name, state="live")
 
     def caught_up(self, name: TableName, patience: float = 600.0) -> None:
         """Return once everything committed on the source before the call is applied. Raises Unavailable."""
+        if self._generation is not None:
+            self._pass_marker([name], patience, lambda _: None)
+
+    def _pass_marker(
+        self, names: list[TableName], patience: float, passed: Callable[[TableName], None]
+    ) -> None:
+        """Write a marker, see it come out of Kafka, and say which tables have applied all that came before it."""
         generation, applier = self._generation, self._applier
         source, _ = self._ends
-        if generation is None:
-            return
-        if applier is None:
+        if generation is None or applier is None:
             raise Unavailable("not_applying", "the pipeline does not apply now", "Resume it.")
 
         def halted() -> bool:
@@ -473,11 +485,18 @@ class Runner:
                 timeout=120,
                 stop=halted,
             )
-        topic = generation.topic(name)
-        end = self._makers.topics.ends([topic]).get(topic, 0)
+        ends = self._makers.topics.ends([generation.topic(n) for n in names])
+        left = {n: ends.get(generation.topic(n), 0) for n in names}
         deadline = time.monotonic() + patience
-        while applier.reached().get(name, -1) < end:
+        while True:
+            reached = applier.reached()
+            for name in [n for n, end in left.items() if reached.get(n, -1) >= end]:
+                del left[name]
+                passed(name)
+            if not left:
+                return
             if halted() or time.monotonic() > deadline:
+                name, end = next(iter(left.items()))
                 raise Unavailable(
                     "not_caught_up", f"{name} has not reached offset {end} yet", "It is tried again."
                 )
@@ -506,6 +525,10 @@ class Runner:
                 log=lambda level, text: self._store.log(self.name, level, "apply", text),
             ),
         )
+        # What came while nobody applied has to be worked off first.
+        for table in self._store.tables(self.name):
+            if table.state == "live":
+                self._store.update_table(self.name, table.source, state="catching_up")
         self._applier_thread = threading.Thread(
             target=self._applier.run, name=f"apply-{self.name}", daemon=True
         )
@@ -560,7 +583,7 @@ class Runner:
             if (why := self._why_moved(slot)) is None:
                 self._makers.connect.resume(self._generation.connector)
         elif why is None and status is not None:
-            self._keep_running(status)
+            self._keep_running(status, slot)
         if why is not None:
             self._lose(why)
         return why is not None
@@ -597,27 +620,18 @@ class Runner:
             return f"replication slot {self._generation.slot} was moved or made again"
         return None
 
-    def _keep_running(self, status: ConnectorStatus) -> None:
-        if status.failed:
-            self._restart(status.trace or "no trace")
-        else:
-            self._restarts = 0
-
-    def _restart(self, trace: str) -> None:
+    def _keep_running(self, status: ConnectorStatus, slot: capture.SlotState | None) -> None:
         assert self._generation is not None
-        if time.monotonic() < self._restart_at:
-            return
-        pause = RESTART_PAUSES[min(self._restarts, len(RESTART_PAUSES) - 1)]
-        self._restarts += 1
-        self._restart_at = time.monotonic() + pause
-        self.log("warning", f"connector failed, restart {self._restarts}: {first_lines(trace)}")
-        self._makers.connect.restart(self._generation.connector)
-        if self._restarts >= len(RESTART_PAUSES):
-            raise Unavailable(
-                "connector_failing",
-                f"connector {self._generation.connector} keeps failing: {first_lines(trace)}",
-                "See the message; it is restarted on and on.",
-            )
+        now = time.monotonic()
+        if not status.failed:
+            if slot is not None:
+                # While one huge transaction is read the slot stands, but the topics grow.
+                written = sum(head.end for head in (self._heads or {}).values())
+                self._vitals.running(slot.confirmed + written, slot.retained, now)
+        elif self._vitals.failed(status.trace or "no trace", now):
+            why = first_lines(status.trace or "no trace")
+            self.log("warning", f"connector failed, restart {self._vitals.restarts}: {why}")
+            self._makers.connect.restart(self._generation.connector)
 
     def _watch_log(self, pipeline: Pipeline) -> dict[str, Head]:
         """Compare where the topics end with where they were seen to end; tables that lost records load again."""
@@ -708,7 +722,8 @@ class Runner:
             return self._store.pipeline(self.name).error
         if self._applier is not None and self._applier.trouble is not None:
             return self._applier.trouble.as_dict()
-        return None
+        trouble = self._vitals.trouble()
+        return trouble.as_dict() if trouble is not None else None
 
     # -- requests -------------------------------------------------------------------------------------
 

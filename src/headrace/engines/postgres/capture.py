@@ -375,7 +375,8 @@ def connector(
         "key.converter.schemas.enable": "false",
         "value.converter": "org.apache.kafka.connect.json.JsonConverter",
         "value.converter.schemas.enable": "false",
-        "errors.max.retries": "-1",
+        # Then the task fails and is restarted by Headrace, which can say why; retrying for ever says nothing.
+        "errors.max.retries": "8",
         "errors.retry.delay.initial.ms": "500",
         "errors.retry.delay.max.ms": "5000",
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from headrace.control.vitals import RESTART_PAUSES, STEADY, STUCK, Vitals
 
 
@@ -13,7 +15,7 @@ def test_restarts_back_off_and_are_told_from_the_second_on() -> None:
         now += 0.5
         if len(times) == 1:
             assert vitals.trouble() is None
-    gaps = [round(b - a) for a, b in zip(times, times[1:], strict=False)]
+    gaps = [round(b - a) for a, b in pairwise(times)]
     assert gaps == [round(p) for p in RESTART_PAUSES]
     trouble = vitals.trouble()
     assert trouble is not None

@@ -342,7 +342,8 @@ def pgbench(
         yield process
         assert killed or process.poll() is None, process.stdout.read().decode() if process.stdout else ""
     finally:
-        process.send_signal(signal.SIGINT)
+        # Not SIGINT, which a process started in the background of a shell ignores.
+        process.terminate()
         process.communicate(timeout=30)
         if process.stdout:
             process.stdout.close()

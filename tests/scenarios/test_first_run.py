@@ -24,3 +24,17 @@ def test_loaded_and_streamed_equal_then_deleted_without_a_trace(lab: Lab, pair: 
         "progress": [],
     }
     assert pair.rows(pair.tgt, "pgbench_accounts")[0] == 100_000
+
+
+def test_foreign_keys_are_handed_out_for_the_cutover(pair: Pair) -> None:
+    pair.src.execute(
+        "CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE child (id int PRIMARY KEY, p int REFERENCES parent);"
+        "INSERT INTO parent VALUES (1); INSERT INTO child VALUES (1, 1)"
+    )
+    found = pair.cli("check", "-f", str(pair.spec(constraints="all")))["pipelines"][0]["findings"]
+    fix = next(f["fix"] for f in found if f["code"] == "foreign_keys_later")
+    pair.apply(constraints="all")
+    pair.equal("parent", "child")
+    pair.tgt.execute(fix.encode())
+    keys = pair.tgt.execute("SELECT count(*) FROM pg_constraint WHERE contype = 'f'").fetchone()
+    assert keys == (1,)

@@ -111,7 +111,7 @@ def inspect(
             lambda: log_checks.kafka(settings.kafka, settings.connect_secrets is None) if streams else [],
         ),
         at("connect", lambda: log_checks.connect(settings.connect) if streams else []),
-        at("spec", lambda: _route_findings(found)),
+        at("spec", lambda: [*_route_findings(found), *_foreign_keys(spec, found)]),
     )
     if creates:
         # What Headrace has made it makes anew where the spec changes its form.
@@ -172,6 +172,23 @@ def _route_findings(routes: Sequence[Route]) -> list[Finding]:
             )
     found += _same_topics(routes)
     return found
+
+
+def _foreign_keys(spec: PipelineSpec, routes: Sequence[Route]) -> list[Finding]:
+    """Tables are applied each for itself, so that foreign keys can only come once writing has ended."""
+    statements = ddl.foreign_keys(routes) if spec.constraints == "all" else []
+    if not statements:
+        return []
+    return [
+        Finding(
+            "foreign_keys_later",
+            "info",
+            "target",
+            f"{len(statements)} foreign keys are not made while the pipeline streams",
+            "Run the SQL on the target after the last change has arrived and the pipeline is stopped.",
+            fix=";\n".join(s.rstrip(";") for s in statements) + ";",
+        )
+    ]
 
 
 def _same_topics(routes: Sequence[Route]) -> list[Finding]:

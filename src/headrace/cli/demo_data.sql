@@ -29,7 +29,7 @@ CREATE TABLE order_lines (
     PRIMARY KEY (order_id, line)
 );
 -- No primary key: Headrace keeps tables like this one exact as well.
-CREATE TABLE visits (at timestamptz NOT NULL DEFAULT now(), customer_id bigint, page text, took interval);
+CREATE TABLE visits (at timestamptz NOT NULL DEFAULT now(), customer_id bigint, page text, took_ms int);
 
 INSERT INTO customers (email, name, tags, profile)
 SELECT 'c' || i || '@example.org', 'Customer ' || i, ARRAY['t' || i % 7, 'vip'], jsonb_build_object('score', i % 100)
@@ -41,5 +41,5 @@ SELECT 1 + i % 20000, i % 900, now() - i * interval '1 minute' FROM generate_ser
 INSERT INTO order_lines
 SELECT 1 + i / 2, i % 2, 'sku-' || 1 + i % 1000, 1 + i % 5 FROM generate_series(0, 119999) i;
 INSERT INTO visits
-SELECT now() - i * interval '1 second', 1 + i % 20000, '/p/' || i % 1000, i % 90 * interval '1 second'
+SELECT now() - i * interval '1 second', 1 + i % 20000, '/p/' || i % 1000, i % 90 * 1000
 FROM generate_series(1, 100000) i;

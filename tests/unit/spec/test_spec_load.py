@@ -90,7 +90,7 @@ def test_defaults() -> None:
     pipeline = load_spec(with_pipeline(), "s.yaml").pipelines["p"]
     assert (pipeline.mode, pipeline.load.workers, pipeline.replica_identity) == (
         "full_load_and_cdc",
-        2,
+        4,
         "set",
     )
     assert [t.name for t in pipeline.tables] == ["*.*"]

@@ -13,6 +13,7 @@ from typing import Literal
 from headrace.engines.model import Table
 from headrace.engines.postgres import (
     checks_server,
+    checks_source_generated,
     checks_source_publication,
     checks_source_slot,
     checks_source_tables,
@@ -77,5 +78,6 @@ STREAMING: tuple[SourceCheck, ...] = (
     *checks_source_slot.STREAMING,
     *checks_source_publication.STREAMING,
     *checks_source_tables.STREAMING,
+    *checks_source_generated.STREAMING,
     *checks_source_transactions.STREAMING,
 )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from headrace.checks import log as log_checks
 from headrace.checks.run import at, collect
 from headrace.engines.model import Route, Table, TableName
-from headrace.engines.postgres import catalog, checks_source, checks_target, ddl
+from headrace.engines.postgres import catalog, checks_source, checks_source_tables, checks_target, ddl
 from headrace.engines.postgres.connection import Login, connect
-from headrace.errors import Finding
+from headrace.engines.postgres.events import Decoder
+from headrace.errors import Finding, Precondition
 from headrace.plan.routes import routes as plan_routes
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec
@@ -112,6 +113,7 @@ def inspect(
         ),
         at("connect", lambda: log_checks.connect(settings.connect) if streams else []),
         at("spec", lambda: [*_route_findings(found), *_foreign_keys(spec, found)]),
+        at("spec", lambda: [f for r in found for f in _masks(r)] if streams else []),
     )
     if creates:
         # What Headrace has made it makes anew where the spec changes its form.
@@ -172,6 +174,29 @@ def _route_findings(routes: Sequence[Route]) -> list[Finding]:
             )
     found += _same_topics(routes)
     return found
+
+
+def _masks(route: Route) -> Iterator[Finding]:
+    """Masks of a keyless table that an event's value cannot be put through, as whoever decodes events says."""
+    if route.key or route.where is not None:
+        return
+    try:
+        Decoder(route, "", lambda _: None)
+    except Precondition as error:
+        masked = {m.source.name: m for m in route.columns if m.mask and m.source.carriage == "event"}
+        named = [masked[c] for c in error.context["columns"] if c in masked]
+        if named:
+            columns = ", ".join(f"{m.source.name} ({m.source.type}, {m.mask})" for m in named)
+            yield Finding(
+                error.code,
+                "error",
+                "spec",
+                f"{route.source.name} has no usable key, and {columns} can only be masked by key: the event's "
+                "form of such a value is not what the load hashes",
+                "Mask these columns by `redact` or `null`, exclude them, or give the table a primary key.",
+                checks_source_tables.add_key(route.source),
+                str(route.source.name),
+            )
 
 
 def _foreign_keys(spec: PipelineSpec, routes: Sequence[Route]) -> list[Finding]:

@@ -128,19 +128,28 @@ def _for_tables(words: str, tables: set[TableName]) -> sql.Composable:
 
 
 def published(conn: Connection, publication: str) -> set[TableName] | None:
-    """Tables of a publication, None when there is no such publication."""
+    """Tables of a publication, None when there is no such publication.
+
+    Those that it names, and those that it covers FOR ALL TABLES or FOR TABLES IN SCHEMA.
+    """
+    # Publications of whole schemas came with PostgreSQL 15.
+    schemas = (
+        " OR EXISTS (SELECT FROM pg_publication_namespace s WHERE s.pnpubid = p.oid)"
+        if conn.info.server_version >= 150000
+        else ""
+    )
     row = conn.execute(
-        "SELECT oid, puballtables FROM pg_publication WHERE pubname = %s", [publication]
+        f"SELECT oid, puballtables{schemas} FROM pg_publication p WHERE pubname = %s".encode(), [publication]
     ).fetchone()
     if row is None:
         return None
-    found = conn.execute(
+    named = (
         "SELECT n.nspname, c.relname FROM pg_publication_rel r JOIN pg_class c ON c.oid = r.prrelid"
-        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = %s"
-        if not row[1]
-        else "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname ="
-        " (SELECT pubname FROM pg_publication WHERE oid = %s)",
-        [row[0]],
+        " JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prpubid = %(oid)s"
+    )
+    covered = "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %(name)s"
+    found = conn.execute(
+        (f"{named} UNION {covered}" if row[1] else named).encode(), {"oid": row[0], "name": publication}
     )
     return {TableName(s, t) for s, t in found.fetchall()}
 

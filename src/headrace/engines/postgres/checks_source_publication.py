@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from headrace.engines.model import TableName
 from headrace.engines.postgres.checks_server import listing, read, values
-from headrace.engines.postgres.checks_source_tables import Source, SourceCheck
-from headrace.engines.postgres.names import literal, qualified, quoted
+from headrace.engines.postgres.checks_source_tables import Source, SourceCheck, has_full_identity
+from headrace.engines.postgres.names import qualified, quoted
 from headrace.errors import Finding
 
 _PUBLICATION = """
@@ -21,8 +21,13 @@ MARKER = TableName("headrace", "marker")
 
 # attnames and rowfilter came with 15.
 _PUBLISHED = """
-select schemaname::text as schema, tablename::text as relation, {filter} as filtered, {columns} as columns
-from pg_publication_tables where pubname = %s"""
+select schemaname::text as schema, tablename::text as relation, {filter} as filtered, {columns} as columns,
+  {listed} as listed
+from pg_publication_tables t where pubname = %s"""
+
+_LISTED = """exists (select from pg_publication_rel r join pg_publication p on p.oid = r.prpubid
+    where p.pubname = t.pubname and r.prattrs is not null
+      and r.prrelid = format('%%I.%%I', t.schemaname, t.tablename)::regclass)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class _Published:
     relation: str
     filtered: bool
     columns: list[str] | None
+    listed: bool
 
     @property
     def name(self) -> TableName:
@@ -124,12 +130,12 @@ def _owner(at: Source, name: str, is_: _Publication) -> Iterator[Finding]:
 
 def _contents(at: Source, name: str, is_: _Publication) -> Iterator[Finding]:
     query = (
-        _PUBLISHED.format(filter="rowfilter is not null", columns="attnames::text[]")
+        _PUBLISHED.format(filter="rowfilter is not null", columns="attnames::text[]", listed=_LISTED)
         if at.server.major >= 15
-        else _PUBLISHED.format(filter="false", columns="null::text[]")
+        else _PUBLISHED.format(filter="false", columns="null::text[]", listed="false")
     )
     published = {p.name: p for p in read(at.conn, _Published, query, (name,))}
-    missing = [t.name for t in at.tables if not _covers(set(published), at, t.oid)]
+    missing = [t.name for t in at.tables if not _covers(set(published), at, t.oid, is_.via_root)]
     if missing:
         yield Finding(
             "publication_tables",
@@ -144,12 +150,14 @@ def _contents(at: Source, name: str, is_: _Publication) -> Iterator[Finding]:
     yield from _extra(at, name, list(published), is_)
 
 
-def _covers(published: set[TableName], at: Source, root: int) -> bool:
+def _covers(published: set[TableName], at: Source, root: int, via_root: bool) -> bool:
     mine = [r for r in at.relations if r.root == root]
+    if any(r.name in published for r in mine if r.oid == root):
+        return True
+    # Without via_root, which is a finding of its own, the root shows as its leaves; with it, leaves that show are
+    # published by their own names: only they are in the publication.
     leaves = [r.name for r in mine if r.oid != root]
-    return any(r.name in published for r in mine if r.oid == root) or (
-        bool(leaves) and published.issuperset(leaves)
-    )
+    return not via_root and bool(leaves) and published.issuperset(leaves)
 
 
 def _partial(at: Source, name: str, published: dict[TableName, _Published]) -> Iterator[Finding]:
@@ -159,14 +167,19 @@ def _partial(at: Source, name: str, published: dict[TableName, _Published]) -> I
             continue
         wanted = {c.name for c in table.columns if c.generated is None}
         lacking = sorted(wanted - set(entry.columns)) if entry.columns is not None else []
-        if entry.filtered or lacking:
+        # With a list, be it of every column, PostgreSQL refuses the user's own changes of such a table.
+        full = entry.listed and any(has_full_identity(t, r) for t, r in at.pairs if t is table)
+        if entry.filtered or lacking or full:
             what = "has a row filter on" if entry.filtered else f"leaves out {listing(lacking)} of"
+            why = "changes would be lost without a word"
+            if not (entry.filtered or lacking):
+                what, why = "has a column list for", "with replica identity FULL your own changes are refused"
             quoted_name = qualified(table.name)
             yield Finding(
                 "publication_partial",
                 "error",
                 "source",
-                f"Publication {name} {what} {table.name}: changes would be lost without a word.",
+                f"Publication {name} {what} {table.name}: {why}.",
                 "Publish the whole table; filter and choose columns in the spec instead.",
                 f"ALTER PUBLICATION {quoted(name)} DROP TABLE {quoted_name};\n"
                 f"ALTER PUBLICATION {quoted(name)} ADD TABLE {quoted_name};",
@@ -222,21 +235,23 @@ def _marker_schema(at: Source) -> Iterator[Finding]:
 def _marker_table(at: Source, name: str) -> Iterator[Finding]:
     ready = values(
         at.conn,
-        "select has_table_privilege(r.prrelid, 'SELECT, INSERT') and has_table_privilege(r.prrelid, 'UPDATE') "
-        "and has_table_privilege(r.prrelid, 'DELETE') and has_schema_privilege(c.relnamespace, 'USAGE') "
-        "from pg_publication p join pg_publication_rel r on r.prpubid = p.oid join pg_class c on c.oid = "
-        f"r.prrelid where p.pubname = %s and c.oid = to_regclass({literal(str(MARKER))})",
-        (name,),
+        "select has_table_privilege(c.oid, 'SELECT, INSERT') and has_table_privilege(c.oid, 'UPDATE') "
+        "and has_table_privilege(c.oid, 'DELETE') and has_schema_privilege(n.oid, 'USAGE') "
+        "from pg_publication_tables p join pg_namespace n on n.nspname = p.schemaname "
+        "join pg_class c on c.relnamespace = n.oid and c.relname = p.tablename "
+        "where p.pubname = %s and (n.nspname, c.relname) = (%s, %s)",
+        (name, MARKER.schema, MARKER.name),
     )
     if ready and ready[0][0]:
         return
+    every = values(at.conn, "select from pg_publication where pubname = %s and puballtables", (name,))
     user, table = quoted(at.server.user), qualified(MARKER)
     lines = [
         "CREATE SCHEMA IF NOT EXISTS headrace;",
         f"CREATE TABLE IF NOT EXISTS {table} (pipeline text PRIMARY KEY, marker text NOT NULL);",
         f"GRANT USAGE ON SCHEMA headrace TO {user};",
         f"GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {user};",
-        *([] if ready else [f"ALTER PUBLICATION {quoted(name)} ADD TABLE {table};"]),
+        *([] if ready or every else [f"ALTER PUBLICATION {quoted(name)} ADD TABLE {table};"]),
     ]
     yield Finding(
         "marker_table",

@@ -16,6 +16,11 @@ from headrace.engines.model import Route, TableName
 from headrace.engines.postgres.connection import Connection, translated
 from headrace.engines.postgres.read import equality
 
+# Types whose equal values are printed the same; a key of theirs (it may be an identity) is never written again.
+_ONE_TEXT = frozenset(
+    "bool int2 int4 int8 oid uuid date timestamp timestamptz macaddr macaddr8 bytea".split()
+)
+
 
 def shadow_name(pipeline: str, source: TableName) -> TableName:
     """Name of the table that a reload of this source table fills, in Headrace's own schema."""
@@ -76,8 +81,9 @@ def _differences(conn: Connection, route: Route, shadow: TableName) -> None:
     keys = [(sql.Identifier(by_source[k]), equality(route.source.column(k))) for k in route.key]
     parts: list[sql.Composable] = [f("t.{} {} s.{}").format(k, eq, k) for k, eq in keys]
     same = f(" AND ").join(parts)
-    key_names = {by_source[k] for k in route.key}
-    rest = [sql.Identifier(m.target) for m in route.written if m.target not in key_names]
+    # Keys as well: 1.0 and 1.00 are one key, but not the same.
+    exact = {by_source[k] for k in route.key if route.source.column(k).base in _ONE_TEXT}
+    rest = [sql.Identifier(m.target) for m in route.written if m.target not in exact]
     conn.execute(f("ANALYZE {}").format(_ident(shadow)))
     conn.execute(
         f("DELETE FROM {} t WHERE NOT EXISTS (SELECT 1 FROM {} s WHERE {})").format(

@@ -51,6 +51,8 @@ class Target:
             client_min_messages="warning",
         )
         self.conn.prepare_threshold = None
+        # A per cent sign in a name is no placeholder.
+        self._raw: psycopg.RawCursor[Any] = psycopg.RawCursor(self.conn)
         self.replica = replica_role(self.conn)
 
     def close(self) -> None:
@@ -137,8 +139,8 @@ class Target:
         if batch.partial:
             groups = self._stage_partial(s, batch)
             for number, missing in groups.items():
-                absent += self.conn.execute(s.absent, [number]).fetchall()
-                self.conn.execute(s.update(missing), [number])
+                absent += self._raw.execute(s.absent, [number]).fetchall()
+                self._raw.execute(s.update(missing), [number])
         return absent
 
     def _replace(self, s: _Statements, batch: KeyedBatch) -> list[Key]:
@@ -148,8 +150,8 @@ class Target:
         if batch.partial:
             groups = self._stage_partial(s, batch)
             for number, missing in groups.items():
-                absent += self.conn.execute(s.drop_absent, [number]).fetchall()
-                self.conn.execute(s.fill(missing), [number])
+                absent += self._raw.execute(s.drop_absent, [number]).fetchall()
+                self._raw.execute(s.fill(missing), [number])
         if batch.gone:
             self._copy(s.copy_gone, batch.gone)
             self.conn.execute(s.delete_gone)
@@ -291,10 +293,10 @@ class _Statements:
         self.upsert = self._upsert(columns, key_names)
         at_origin = self._same("t", "s", origin=True)
         self.absent = f(
-            "SELECT {} FROM {} s WHERE headrace_group = %s AND NOT EXISTS (SELECT 1 FROM {} t WHERE {})"
+            "SELECT {} FROM {} s WHERE headrace_group = $1 AND NOT EXISTS (SELECT 1 FROM {} t WHERE {})"
         ).format(self._as_text("s"), stage, target, at_origin)
         self.drop_absent = f(
-            "DELETE FROM {} s WHERE headrace_group = %s AND NOT EXISTS (SELECT 1 FROM {} t WHERE {})"
+            "DELETE FROM {} s WHERE headrace_group = $1 AND NOT EXISTS (SELECT 1 FROM {} t WHERE {})"
             " RETURNING {}"
         ).format(stage, target, at_origin, self._as_text("s"))
 
@@ -330,7 +332,7 @@ class _Statements:
         """Update the rows of a group, leaving the missing columns as they are."""
         f = sql.SQL
         given = [n for i, n in enumerate(self._names) if i not in missing]
-        return f("UPDATE {} t SET {} FROM {} s WHERE s.headrace_group = %s AND {}").format(
+        return f("UPDATE {} t SET {} FROM {} s WHERE s.headrace_group = $1 AND {}").format(
             self._target,
             _commas(f("{} = s.{}").format(n, n) for n in given),
             self._stage,
@@ -340,7 +342,7 @@ class _Statements:
     def fill(self, missing: tuple[int, ...]) -> sql.Composed:
         """Take the missing columns of a group's staged rows from their rows in the target."""
         f = sql.SQL
-        return f("UPDATE {} s SET {} FROM {} t WHERE s.headrace_group = %s AND {}").format(
+        return f("UPDATE {} s SET {} FROM {} t WHERE s.headrace_group = $1 AND {}").format(
             self._stage,
             _commas(f("{} = t.{}").format(self._names[i], self._names[i]) for i in missing),
             self._target,

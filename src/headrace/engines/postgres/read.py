@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import selectors
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg import errors, sql
+from psycopg import RawCursor, errors, sql
 from psycopg.pq import ExecStatus
 
-from headrace.engines.model import Column, Mapped, Route, TableName
+from headrace.engines.model import Column, Cut, Mapped, Route, TableName
 from headrace.engines.postgres.connection import Connection, Login, connect, translated
+from headrace.engines.postgres.cut import coverage
 from headrace.engines.postgres.masks import mask_expression
 from headrace.engines.postgres.types import BINARY
 
@@ -157,7 +158,8 @@ def reread(
     key_columns = [route.source.column(k) for k in route.key]
     arrays = [[_text(key[i]) for key in keys] for i in range(len(key_columns))]
     unnest = sql.SQL(", ").join(
-        sql.SQL("%s::text[]::{}[]").format(sql.SQL(_literal_sql(c.type))) for c in key_columns
+        sql.SQL("{}::text[]::{}[]").format(sql.SQL(_literal_sql(f"${n}")), sql.SQL(_literal_sql(c.type)))
+        for n, c in enumerate(key_columns, 1)
     )
     names = [sql.Identifier(f"k{i}") for i in range(len(key_columns))]
     join = sql.SQL(" AND ").join(
@@ -175,9 +177,23 @@ def reread(
         join,
         sql.SQL(" WHERE ({})").format(sql.SQL(_literal_sql(route.where))) if route.where else sql.SQL(""),
     )
-    with translated(), conn.cursor() as cursor:
+    # Raw: a per cent sign in a name or a row filter is no placeholder.
+    with translated(), RawCursor(conn) as cursor:
         for row in cursor.stream(query, arrays):
             yield keys[int(row[0]) - 1], tuple(row[1:])
+
+
+def invisible(conn: Connection, xids: Collection[int]) -> list[int]:
+    """Those of these committed transactions (32-bit ids, as events carry them) that a query does not see yet.
+
+    A commit is in the log, and streamed, before it is visible: by moments, or for as long as it waits for a
+    synchronous standby. What is read by key in between is older than the event that asks for it.
+    """
+    with translated():
+        row = conn.execute("SELECT pg_current_snapshot()::text").fetchone()
+    assert row is not None
+    seen = coverage(Cut(snapshot=row[0], position=1, server=""))
+    return [xid for xid in xids if not seen(0, xid)]
 
 
 def _output(value: sql.Composable) -> sql.Composed:

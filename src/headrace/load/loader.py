@@ -14,6 +14,9 @@ from headrace.engines.postgres.connection import Connection, Login, connect, ope
 from headrace.engines.postgres.transfer import copy_range
 from headrace.errors import Bug, Conflict, HeadraceError, Unavailable
 
+# Marks a load whose finishing statements are through, among the marks of its ranges.
+FINISHED = 2**31 - 1
+
 
 @dataclass(slots=True)
 class Job:
@@ -28,16 +31,19 @@ class Job:
     finish: Sequence[str] = ()
     rows: int = 0
     _left: int = field(default=0, init=False)
+    _finished: bool = field(default=False, init=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a load tells: rows so far, that a table is full and gets its indexes, that it is done, trouble."""
+    """What a load tells: rows so far, that a table is full and gets its indexes, that it is done, trouble; copied:
+    that the last row of the last table was read."""
 
     rows: Callable[[Job], None] = lambda _: None
     indexing: Callable[[Job], None] = lambda _: None
     done: Callable[[Job], None] = lambda _: None
     trouble: Callable[[HeadraceError], None] = lambda _: None
+    copied: Callable[[], None] = lambda: None
     stop: Callable[[], bool] = lambda: False
 
 
@@ -68,6 +74,7 @@ class Loader:
         self._error: HeadraceError | None = None
         self._started = time.monotonic()
         self._total = 0
+        self._to_copy = 0
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Load all jobs, the largest first. Raises the first error that does not pass."""
@@ -76,6 +83,7 @@ class Loader:
         for job in sorted(jobs, key=lambda j: -sum(leaf.pages for leaf in j.route.source.leaves)):
             parts = read.ranges(job.route, tid_scan)
             job._left = len(parts)
+            self._to_copy += 1
             self._queue.extend((job, part) for part in parts)
         count = max(1, min(self._workers, len(self._queue)))
         threads = [
@@ -141,9 +149,12 @@ class Loader:
             self._total += rows
             full = job._left == 0
             if full:
+                self._to_copy -= 1
                 # Indexes are built by whoever is free next, while others go on copying.
                 self._queue.appendleft((job, None))
         self._hooks.rows(job)
+        if not self._to_copy:
+            self._hooks.copied()
         if full:
             self._hooks.indexing(job)
         self._throttle()
@@ -189,10 +200,19 @@ class _Worker:
         return rows
 
     def finish(self, job: Job, pipeline: str) -> None:
-        """Run the finishing statements in one transaction, so that they can be repeated after trouble."""
+        """Run the finishing statements once, in one transaction with their mark, whatever trouble follows.
+
+        Not twice, where landing failed after them or only the answer to their commit was lost: what they make
+        is there. Nor is the mark there once the load has landed; then the job itself knows.
+        """
+        if job._finished:
+            return
         if self._target is None:
             self._target = open_bulk(self._target_login)
-        with translated(self._target_login), self._target.transaction():
-            progress.own_load(self._target, pipeline, job.load)
-            for statement in job.finish:
-                self._target.execute(statement.encode())
+        if FINISHED not in progress.marked(self._target, pipeline, job.load):
+            with translated(self._target_login), self._target.transaction():
+                progress.own_load(self._target, pipeline, job.load)
+                for statement in job.finish:
+                    self._target.execute(statement.encode())
+                progress.mark_range(self._target, pipeline, job.load, FINISHED, 0)
+        job._finished = True

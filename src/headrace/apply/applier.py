@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,7 +24,7 @@ from headrace.engines.postgres import progress as progress_rows
 from headrace.engines.postgres.connection import Connection, Login, connect
 from headrace.engines.postgres.events import SchemaDrift
 from headrace.engines.postgres.merge import Mode, Target, UniqueViolation
-from headrace.engines.postgres.read import reread
+from headrace.engines.postgres.read import invisible, reread
 from headrace.errors import Bug, Conflict, HeadraceError, Unavailable
 
 MAX_RECORDS = 20_000
@@ -32,6 +32,8 @@ MAX_BYTES = 24 * 1024 * 1024
 # A batch that a unique index refuses may only lack the rest of its source transaction.
 STALL_SECONDS = 10.0
 GONE_SECONDS = 3.0
+# How long a commit that is streamed may take to become visible before the applier starts over.
+VISIBLE_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -459,6 +461,7 @@ class Applier:
                 elif isinstance(step, KeyedBatch):
                     absent = self._target.apply_keyed(table.route, step, mode)
                     if absent:
+                        self._await_visible(batch.xids)
                         self._fetch_absent(table, absent)
                 else:
                     self._target.apply_keyless(table.route, step)
@@ -490,6 +493,7 @@ class Applier:
             if not (isinstance(step, KeyedBatch) and step.partial and table.decoder.reread):
                 yield step
                 continue
+            self._await_visible(batch.xids)
             read = pieces(table.decoder, step, partial(self._read, table.route))
             if mode == "upsert":
                 yield from read
@@ -515,9 +519,24 @@ class Applier:
     def _read(
         self, route: Route, columns: Sequence[int], keys: Sequence[Key]
     ) -> Iterator[tuple[Key, tuple[str | None, ...]]]:
+        return reread(self._from(), route, columns, keys)
+
+    def _from(self) -> Connection:
         if self._source is None or self._source.closed:
             self._source = connect(self._source_login, name="headrace reread", statement_timeout="60s")
-        return reread(self._source, route, columns, keys)
+        return self._source
+
+    def _await_visible(self, xids: Collection[int]) -> None:
+        """Return once the source shows what these transactions wrote: a commit is streamed before it is visible."""
+        deadline = time.monotonic() + VISIBLE_SECONDS
+        while left := invisible(self._from(), xids):
+            if time.monotonic() > deadline or self._stop.is_set():
+                raise Unavailable(
+                    "commit_waits",
+                    f"transaction {left[0]} of the source is in the log but not visible yet",
+                    "Its commit waits, as for a synchronous standby; it is applied once it is visible.",
+                )
+            time.sleep(0.005)
 
 
 def log_lost(why: str, source: TableName, topic: str) -> Conflict:

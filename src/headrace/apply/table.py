@@ -27,7 +27,8 @@ OLD_KEY, NEW_KEY = "__debezium.oldkey", "__debezium.newkey"
 class Batch:
     """What a run of records folds into, and the progress it stands for.
 
-    steps: folded batches and truncates (None) in order. messages: the records it was made of.
+    steps: folded batches and truncates (None) in order. messages: the records it was made of. xids: the source's
+    transactions they come from.
     """
 
     steps: list[KeyedBatch | KeylessBatch | None]
@@ -39,6 +40,7 @@ class Batch:
     first_ts_ms: int
     covered: int
     messages: Sequence[Message]
+    xids: frozenset[int]
 
 
 @dataclass(slots=True)
@@ -83,6 +85,7 @@ class TableApply:
         position, ts_ms, events, covered, first_ts = self.progress.last_position, 0, 0, 0, 0
         limit, is_covered, loads = self._limit, self._covered, orjson.loads
         half: int | None = None
+        xids: set[int] = set()
         for index, message in enumerate(messages):
             value = message.value()
             if value is None:
@@ -94,6 +97,7 @@ class TableApply:
                 covered += 1
                 continue
             events += 1
+            xids.add(source["txId"])
             first_ts = first_ts or ts_ms
             if event["op"] == "u":
                 fold.write(event["after"], event["before"], False)
@@ -107,7 +111,9 @@ class TableApply:
             return None
         steps.append(fold.batch())
         last = messages[-1].offset() or 0
-        return Batch(steps, last + 1, last, position, ts_ms, events, first_ts, covered, list(messages))
+        return Batch(
+            steps, last + 1, last, position, ts_ms, events, first_ts, covered, list(messages), frozenset(xids)
+        )
 
     def _new_fold(self) -> KeyedFold | KeylessFold:
         return KeyedFold(self.decoder) if self.route.key else KeylessFold(self.decoder)

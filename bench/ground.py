@@ -30,7 +30,9 @@ TABLE = "pgbench_accounts"
 SERVER: Mapping[str, object] = {
     "shared_buffers": "256MB",
     "wal_compression": "off",
+    # Segments are kept and used again, so that no run pays for new ones.
     "max_wal_size": "4GB",
+    "min_wal_size": "4GB",
     "maintenance_work_mem": "256MB",
     "track_commit_timestamp": "on",
 }
@@ -194,8 +196,8 @@ class Ground:
 
     # -- writing --------------------------------------------------------------------------------------
 
-    def pgbench(self, database: str, script: str, *options: str) -> None:
-        """Run a pgbench script on the source to its end."""
+    def pgbench(self, database: str, script: str, *options: str, commit: str = "on") -> None:
+        """Run a pgbench script on the source to its end. commit: its ``synchronous_commit``."""
         path = self.stack.settings.data / f"{secrets.token_hex(4)}.sql"
         path.write_text(script, encoding="ascii")
         server = self.source
@@ -211,7 +213,8 @@ class Ground:
                 *options,
                 database,
             ],
-            env=os.environ | {"PGPASSWORD": server.password or "", "PGOPTIONS": "-c synchronous_commit=off"},
+            env=os.environ
+            | {"PGPASSWORD": server.password or "", "PGOPTIONS": f"-c synchronous_commit={commit}"},
             check=True,
             capture_output=True,
         )

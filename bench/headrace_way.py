@@ -56,17 +56,6 @@ class Pipeline:
             raise Wrong(f"headrace: {found['error']}")
         return found
 
-    def loaded(self) -> None:
-        """Wait until every row, the primary key included, is in place."""
-        until(
-            lambda: (
-                (tables := self.status()["tables"])
-                and all(t["state"] in ("catching_up", "live") for t in tables)
-            ),
-            3600,
-            "the load",
-        )
-
     def reaches(self, wanted: str) -> None:
         """Wait for a status or a phase."""
         until(lambda: wanted in ((found := self.status())["status"], found["phase"]), 600, wanted)

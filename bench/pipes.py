@@ -19,7 +19,7 @@ def copy(ground: Ground, ends: Ends) -> None:
     for out, into in pipes:
         if into.wait() or out.wait():
             raise Wrong("a psql pipe failed")
-    ground.sql(ground.target, ends.target, f"ALTER TABLE {TABLE} ADD PRIMARY KEY (aid)", f"ANALYZE {TABLE}")
+    ground.sql(ground.target, ends.target, f"ALTER TABLE {TABLE} ADD PRIMARY KEY (aid)")
 
 
 def _pipe(ground: Ground, ends: Ends, where: str) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:

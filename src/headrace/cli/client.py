@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import Any
 
-import httpx
-
 from headrace.cli.locate import Server, no_server, path_part
 from headrace.errors import Bug, Denied, HeadraceError, NotFound, Unavailable, from_dict
+
+# httpx has a program of its own, for which it imports click, rich and pygments when they are there: half of what
+# a command of ours takes.
+_click = sys.modules.get("click")
+sys.modules["click"] = None  # type: ignore[assignment]
+try:
+    import httpx
+finally:
+    del sys.modules["click"]
+    if _click is not None:
+        sys.modules["click"] = _click
 
 # Preflight asks databases that may be far away and slow.
 _TIMEOUT = httpx.Timeout(300.0, connect=5.0)

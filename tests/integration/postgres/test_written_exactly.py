@@ -64,3 +64,13 @@ def test_landing_writes_keys_that_are_equal_but_not_the_same(pair: Pair) -> None
     land.merge(pair.target, table, TableName("public", "shadow"))
     rows = pair.target.execute("SELECT price::text, v FROM public.priced ORDER BY 1").fetchall()
     assert rows == [("1.00", 1), ("2.00", 5), ("3.0", 3)]
+
+
+def test_landing_gets_by_where_analyze_refuses_a_value(pair: Pair) -> None:
+    table = only(pair, "CREATE TABLE public.spans (id int PRIMARY KEY, span numrange)")
+    pair.target.execute("CREATE TABLE public.shadow AS SELECT * FROM public.spans WITH NO DATA")
+    pair.target.execute(
+        "INSERT INTO public.shadow SELECT i, numrange(i, repeat('7', 400)::numeric) FROM generate_series(1, 9) i"
+    )
+    land.merge(pair.target, table, TableName("public", "shadow"))
+    assert pair.target.execute("SELECT count(*) FROM public.spans").fetchone() == (9,)

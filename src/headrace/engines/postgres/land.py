@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 
 import psycopg
 from psycopg import sql
@@ -84,7 +85,7 @@ def _differences(conn: Connection, route: Route, shadow: TableName) -> None:
     # Keys as well: 1.0 and 1.00 are one key, but not the same.
     exact = {by_source[k] for k in route.key if route.source.column(k).base in _ONE_TEXT}
     rest = [sql.Identifier(m.target) for m in route.written if m.target not in exact]
-    conn.execute(f("ANALYZE {}").format(_ident(shadow)))
+    _advise(conn, shadow)
     conn.execute(
         f("DELETE FROM {} t WHERE NOT EXISTS (SELECT 1 FROM {} s WHERE {})").format(
             _ident(route.target), _ident(shadow), same
@@ -108,6 +109,12 @@ def _differences(conn: Connection, route: Route, shadow: TableName) -> None:
             action,
         )
     )
+
+
+def _advise(conn: Connection, name: TableName) -> None:
+    """ANALYZE, as advice only: it refuses values that a column holds (ranges of numbers beyond float8)."""
+    with suppress(psycopg.errors.DataError), conn.transaction():
+        conn.execute(sql.SQL("ANALYZE {}").format(_ident(name)))
 
 
 def _replace_all(conn: Connection, route: Route, shadow: TableName) -> None:

@@ -38,7 +38,7 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a load works with. generation None: a full load without a stream. again: tables that were live
-    before, whose log may have been interrupted."""
+    before, whose log may have been interrupted. copied: told when every row has been read."""
 
     name: str
     kafka: str
@@ -50,6 +50,7 @@ class Context:
     stop: Callable[[], bool]
     log: Callable[[str, str], None]
     live: Callable[[TableName], None]
+    copied: Callable[[], None]
     again: frozenset[TableName] = frozenset()
 
 
@@ -87,6 +88,7 @@ def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> 
                 ),
                 done=lambda job: _land(ctx, plans[job.route.source.name], snapshot.cut, before, proof),
                 trouble=lambda error: _trouble(ctx, error),
+                copied=ctx.copied,
                 stop=ctx.stop,
             ),
         )

@@ -10,28 +10,22 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
-from headrace.apply.applier import Applier, Counters, log_lost
+from headrace.apply.applier import Applier
 from headrace.apply.applier import Hooks as ApplyHooks
-from headrace.capture import tail
-from headrace.capture.connect import ConnectorStatus
 from headrace.capture.markers import await_marker
-from headrace.capture.topics import Head
 from headrace.control import loading, teardown
 from headrace.control.evolve import Evolution
 from headrace.control.generation import (
     Generation,
     Makers,
-    first_lines,
     invent,
-    lost_position,
-    position_of,
     stored,
 )
 from headrace.control.kept import Kept
 from headrace.control.preflight import login, read_routes
 from headrace.control.requests import Answers
 from headrace.control.shape import shape_of
-from headrace.control.vitals import Vitals
+from headrace.control.watch import Watch
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture, progress
 from headrace.engines.postgres.connection import Connection, Login, connect
@@ -42,9 +36,10 @@ from headrace.store.records import Pipeline, TableState
 
 TICK = 0.2
 LEASE_SECONDS = 15.0
-LATENCY_SECONDS = 20.0
 CATCH_UP_SECONDS = 5.0
-MISSING_SECONDS = 3.0
+# A connector's start takes as much of the processor as some million rows; a large first copy has it alone at first.
+LARGE_PAGES = 8192
+HEAD_START_SECONDS = 10.0
 _FOUND_MISSING = ("connector_not_found", "no_such_topic")
 
 
@@ -64,12 +59,14 @@ class Runner:
         self._stop_load = threading.Event()
         self._load_error: HeadraceError | None = None
         self._load_pause = 0.0
+        self._copied = threading.Event()
+        self._head_start = 0.0
         self._catching: threading.Thread | None = None
         self._observed = 0.0
         # Runners are made right after the lease was taken.
         self._renewed = time.monotonic()
         self._lost = threading.Event()
-        self._vitals = Vitals()
+        self._watch = Watch(settings.kafka, self._makers, self.log)
         self._ready = False
         self._connect_thread: threading.Thread | None = None
         self._connect_error: HeadraceError | None = None
@@ -77,9 +74,6 @@ class Runner:
         self._source: Login | None = None
         self._target: Login | None = None
         self._watching: Kept | None = None
-        self._missing: dict[str, float] = {}
-        self._heads: dict[str, Head] | None = None
-        self._last_events = (time.monotonic(), 0)
 
     # -- life -----------------------------------------------------------------------------------------
 
@@ -248,6 +242,12 @@ class Runner:
         if not self._generation.reserved:
             self._generation = self._makers.reserve(self.name, self._generation, source, routes)
             self._store.set_generation(self.name, self._generation.as_dict())
+            self._copied.clear()
+            pages = sum(leaf.pages for route in routes for leaf in route.source.leaves)
+            loads = pipeline.spec.mode != "cdc_only" and pages > LARGE_PAGES
+            self._head_start = time.monotonic() + HEAD_START_SECONDS if loads else 0.0
+        if time.monotonic() < self._head_start and not self._copied.is_set():
+            return
         if not self._ready and not self._new_generation_needed():
             self._publish(routes)
             self._connect_in_background(pipeline, routes)
@@ -306,13 +306,9 @@ class Runner:
             return False
         with self._watching_source() as conn:
             slot = capture.slot_state(conn, self._generation.slot)
-        why = self._why_lost(slot)
-        if why is None and self._makers.connect.config(self._generation.connector) is None:
-            if not self._surely("connector", self._makers.connect.healthy()):
-                raise Unavailable("connector_missing", "Kafka Connect does not know the connector (yet)")
-            why = f"connector {self._generation.connector} was deleted"
-        if why is None:
-            why = self._why_moved(slot)
+        return self._given_up(self._watch.before_start(self._generation, slot))
+
+    def _given_up(self, why: str | None) -> bool:
         if why is not None:
             self._lose(why)
         return why is not None
@@ -393,6 +389,7 @@ class Runner:
             stop=lambda: self._stop.is_set() or self._stop_load.is_set(),
             log=self.log,
             live=self._made_live,
+            copied=self._copied.set,
             again=frozenset(t.source for t in self._store.tables(self.name) if t.detail.get("loaded")),
         )
 
@@ -402,10 +399,9 @@ class Runner:
         everything = list(self._routes.values())
         context = self._context(pipeline)
         self._stop_load.clear()
-        if self._generation is not None and self._heads is not None:
+        if self._generation is not None:
             # What the log lost before now is covered by the cut to come.
-            for name in names:
-                self._heads.pop(self._generation.topic(name), None)
+            self._watch.forget([self._generation.topic(name) for name in names])
 
         def body() -> None:
             run = self._store.run_started(self.name, "load", tables=[str(n) for n in names])
@@ -419,6 +415,8 @@ class Runner:
             except Exception as error:
                 self._load_error = Bug("load", f"{type(error).__name__}: {error}", "See the worker's log.")
                 self._store.run_finished(run, "failed", errors=1, message=str(error))
+            finally:
+                self._copied.set()
 
         self._load_thread = threading.Thread(target=body, name=f"load-{self.name}", daemon=True)
         self._load_thread.start()
@@ -562,140 +560,20 @@ class Runner:
             slot = None
             if pipeline.spec.mode != "full_load_only" and self._generation is not None and self._ready:
                 slot = capture.slot_state(conn, self._generation.slot)
-                if self._lost_capture(slot):
+                if self._given_up(self._watch.look(self._generation, slot)):
                     return
             if self._load_thread is None:
                 self._evolution.look(conn)
         self._measure(pipeline, slot)
 
-    def _lost_capture(self, slot: capture.SlotState | None) -> bool:
-        """Look after slot and connector; whether the generation was lost and is given up."""
-        assert self._generation is not None
-        why = self._why_lost(slot)
-        status = self._makers.connect.status(self._generation.connector)
-        missing = status is None and self._makers.connect.config(self._generation.connector) is None
-        if self._surely("connector", missing and self._makers.connect.healthy()) and why is None:
-            why = f"connector {self._generation.connector} was deleted"
-        if why is None and status is not None and status.failed and lost_position(status.trace or ""):
-            why = f"the connector has lost its place: {first_lines(status.trace or '')}"
-        if why is None and status is not None and status.state in ("STOPPED", "PAUSED"):
-            # Not our doing; whoever stopped it may have moved it as well.
-            if (why := self._why_moved(slot)) is None:
-                self._makers.connect.resume(self._generation.connector)
-        elif why is None and status is not None:
-            self._keep_running(status, slot)
-        if why is not None:
-            self._lose(why)
-        return why is not None
-
-    def _surely(self, what: str, missing: bool) -> bool:
-        """Whether something is missing for a while now: Connect and Kafka forget for a moment when they start."""
-        if not missing:
-            self._missing.pop(what, None)
-            return False
-        since = self._missing.setdefault(what, time.monotonic())
-        return time.monotonic() - since > MISSING_SECONDS
-
-    def _why_lost(self, slot: capture.SlotState | None) -> str | None:
-        assert self._generation is not None
-        if slot is None:
-            return f"replication slot {self._generation.slot} is gone"
-        if slot.lost:
-            return f"the server has invalidated replication slot {self._generation.slot}"
-        return None
-
-    def _why_moved(self, slot: capture.SlotState | None) -> str | None:
-        """Whether slot and connector still belong together, as far as their positions tell.
-
-        slot: its state, taken before this is called: the connector confirms to the slot only what it has
-        committed to Kafka, so that a slot beyond the connector's offset was moved or made again.
-        """
-        assert self._generation is not None
-        if slot is None or not self._generation.connected:
-            return None
-        reached = position_of(self._makers.connect.offsets(self._generation.connector))
-        if reached is None:
-            return f"the offsets of connector {self._generation.connector} were deleted"
-        if slot.confirmed > reached:
-            return f"replication slot {self._generation.slot} was moved or made again"
-        return None
-
-    def _keep_running(self, status: ConnectorStatus, slot: capture.SlotState | None) -> None:
-        assert self._generation is not None
-        now = time.monotonic()
-        if not status.failed:
-            if slot is not None:
-                # While one huge transaction is read the slot stands, but the topics grow.
-                written = sum(head.end for head in (self._heads or {}).values())
-                self._vitals.running(slot.confirmed + written, slot.retained, now)
-        elif self._vitals.failed(status.trace or "no trace", now):
-            why = first_lines(status.trace or "no trace")
-            self.log("warning", f"connector failed, restart {self._vitals.restarts}: {why}")
-            self._makers.connect.restart(self._generation.connector)
-
-    def _watch_log(self, pipeline: Pipeline) -> dict[str, Head]:
-        """Compare where the topics end with where they were seen to end; tables that lost records load again."""
-        assert self._generation is not None
-        topics = {self._generation.topic(n): n for n in self._routes or {}}
-        now = self._makers.topics.heads(list(topics))
-        if self._heads is None:
-            self._heads = tail.from_json((pipeline.lag or {}).get("heads"))
-        states = {t.source: t.state for t in self._store.tables(self.name)}
-        for topic, name in topics.items():
-            before, seen = self._heads.get(topic), now.get(topic)
-            if before and seen is None and not self._surely(topic, True):
-                continue
-            self._surely(topic, seen is None)
-            why = tail.why_shorter(self._settings.kafka, topic, before, seen) if before else None
-            if why is not None and states.get(name) not in ("live", "catching_up"):
-                # Its load may have begun before: kept in mind until that is done.
-                continue
-            if why is not None:
-                self._table_broken(name, log_lost(why, name, topic))
-            if seen is not None:
-                self._heads[topic] = seen
-            else:
-                self._heads.pop(topic, None)
-        return now
-
     def _measure(self, pipeline: Pipeline, slot: capture.SlotState | None) -> None:
-        applier, generation = self._applier, self._generation
+        generation = self._generation
         if generation is None:
             return
-        heads = self._watch_log(pipeline)
-        if applier is None:
-            self._store.set_lag(self.name, {**(pipeline.lag or {}), "heads": tail.as_json(self._heads or {})})
-            return
-        reached = applier.reached()
-        ends = {topic: head.end for topic, head in heads.items()}
-        behind = sum(max(ends.get(generation.topic(n), 0) - at, 0) for n, at in reached.items())
-        recent = _recent(applier.counters)
-        now, events = time.monotonic(), applier.counters.events
-        before, then = self._last_events
-        self._last_events = (now, events)
-        lag = {
-            "heads": tail.as_json(self._heads or {}),
-            "events": behind,
-            "seconds": round(max(recent[-1], 0.0), 3) if behind and recent else 0.0,
-            "bytes": slot.retained if slot else 0,
-            "events_per_second": round(max(events - then, 0) / max(now - before, 0.001), 1),
-            "events_applied": events,
-            **_percentiles(recent),
-        }
-        self._store.set_lag(self.name, lag)
-        self._trim(generation, reached)
-
-    def _trim(self, generation: Generation, reached: dict[TableName, int]) -> None:
-        """Delete from the log what is applied, but for a margin in which the last record is found again."""
-        if int(time.monotonic()) % 60 == 0 and reached:
-            starts = self._makers.topics.starts([generation.topic(n) for n in reached])
-            self._makers.topics.trim(
-                {
-                    generation.topic(n): at - 10_000
-                    for n, at in reached.items()
-                    if at - 10_000 > starts.get(generation.topic(n), 0)
-                }
-            )
+        states = {t.source: t.state for t in self._store.tables(self.name)}
+        for name, lost in self._watch.log(pipeline, generation, list(self._routes or {}), states):
+            self._table_broken(name, lost)
+        self._store.set_lag(self.name, self._watch.lag(pipeline, generation, self._applier, slot))
 
     def _tell(self, pipeline: Pipeline) -> None:
         """Write status and phase as they follow from the tables."""
@@ -722,7 +600,7 @@ class Runner:
             return self._store.pipeline(self.name).error
         if self._applier is not None and self._applier.trouble is not None:
             return self._applier.trouble.as_dict()
-        trouble = self._vitals.trouble()
+        trouble = self._watch.trouble()
         return trouble.as_dict() if trouble is not None else None
 
     # -- requests -------------------------------------------------------------------------------------
@@ -807,19 +685,3 @@ def _phase(states: list[str]) -> str:
     if any(s in ("pending", "loading", "indexing") for s in states):
         return "seeding"
     return "catching_up" if "catching_up" in states else "incremental"
-
-
-def _recent(counters: Counters) -> list[float]:
-    """Latencies of the last ``LATENCY_SECONDS``, in seconds."""
-    since = time.time() - LATENCY_SECONDS
-    return [latency for when, latency in list(counters.latencies) if when >= since]
-
-
-def _percentiles(latencies: list[float]) -> dict[str, float]:
-    if not latencies:
-        return {}
-    ordered = sorted(latencies)
-    return {
-        "latency_p50_ms": round(ordered[len(ordered) // 2] * 1000, 1),
-        "latency_p99_ms": round(ordered[min(int(len(ordered) * 0.99), len(ordered) - 1)] * 1000, 1),
-    }

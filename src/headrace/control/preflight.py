@@ -100,7 +100,9 @@ def inspect(
         ),
         at(
             "target",
-            lambda: checks_target.check(target_login, found, create_target=creates, fresh=fresh),
+            lambda: checks_target.check(
+                target_login, found, create_target=creates, fresh=fresh, pipeline=name
+            ),
         ),
         at("target", lambda: checks_target.same_database(source_login, target_login, found)),
         at(

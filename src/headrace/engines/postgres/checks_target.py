@@ -17,7 +17,7 @@ from headrace.engines.postgres.checks_pair import prerequisites, same_database
 from headrace.engines.postgres.checks_server import read
 from headrace.engines.postgres.checks_target_tables import Schema, Target, TargetCheck
 from headrace.engines.postgres.connection import Connection, Login
-from headrace.engines.postgres.names import quoted
+from headrace.engines.postgres.names import literal, quoted
 from headrace.errors import Finding
 
 __all__ = ["check", "prerequisites", "same_database"]
@@ -30,13 +30,30 @@ select n.nspname::text as name, has_schema_privilege(n.oid, 'USAGE') as usage,
 from pg_namespace n where n.nspname = any(%s)"""
 
 
+_PROGRESS = """
+select has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'headrace' and c.relname = 'progress'"""
+
+_WRITERS = """
+select target_schema, target_table, pipeline from headrace.progress
+join unnest(%s::text[], %s::text[]) w(schema, name) on (schema, name) = (target_schema, target_table)
+where pipeline <> %s order by 1, 2"""
+
+
 def check(
-    login: Login, routes: Sequence[Route], *, create_target: bool, fresh: Collection[TableName]
+    login: Login,
+    routes: Sequence[Route],
+    *,
+    create_target: bool,
+    fresh: Collection[TableName],
+    pipeline: str | None = None,
 ) -> list[Finding]:
     """Every finding about the target.
 
     create_target: Headrace may make schemas and tables. fresh: target tables that Headrace has not made yet;
-    one that exists all the same has to be empty. Raises HeadraceError only where the server cannot be reached
+    one that exists all the same has to be empty. pipeline: its name, by which progress of others is told apart
+    from its own; None asks for none. Raises HeadraceError only where the server cannot be reached
     or refuses the login.
     """
     with checks_server.open_checked(login) as conn:
@@ -54,7 +71,7 @@ def check(
             {t.name: t for t in checks_target_tables.existing(conn, wanted)},
             _replica_role(conn),
         )
-        return checks_server.run("target", _bound(at, CHECKS))
+        return checks_server.run("target", [*_bound(at, CHECKS), partial(writers, at, pipeline)])
 
 
 def _bound(at: Target, checks: Iterable[TargetCheck]) -> list[Callable[[], Iterable[Finding]]]:
@@ -103,6 +120,27 @@ def collisions(at: Target) -> Iterator[Finding]:
                 "Give each its own `target` in the spec.",
                 subject=str(target),
             )
+
+
+def writers(at: Target, pipeline: str | None) -> Iterator[Finding]:
+    """Tables that other pipelines write, of whatever installation and by whatever address: the target knows."""
+    readable = checks_server.values(at.conn, _PROGRESS)
+    if pipeline is None or not (readable and readable[0][0]):
+        return
+    names = [route.target for route in at.routes]
+    given = ([n.schema for n in names], [n.name for n in names], pipeline)
+    for schema, name, other in checks_server.values(at.conn, _WRITERS, given):
+        table = TableName(schema, name)
+        yield Finding(
+            "target_written",
+            "error",
+            "target",
+            f"{table} has the progress of pipeline {other}, which may run elsewhere or name this server otherwise.",
+            "Give the table another `target`, or delete that pipeline. Only where it was lost with its installation, "
+            "run the fix, which forgets it.",
+            f"DELETE FROM headrace.progress WHERE pipeline = {literal(other)};",
+            str(table),
+        )
 
 
 def progress_schema(at: Target) -> Iterator[Finding]:

@@ -54,7 +54,7 @@ check: setup ## format, lint, types, import law
 	$(BIN)/lint-imports
 
 test: setup ## every test, in sizes for every day
-	$(BIN)/python -m pytest -m 'not full' $(ARGS)
+	$(BIN)/python -m pytest -m 'not full' -n 2 --dist loadfile $(ARGS)
 
 test-full: setup ## every test in full size
 	$(BIN)/python -m pytest $(ARGS)

@@ -165,6 +165,8 @@ def test_two_pipelines_into_one_table(lab: Lab, pair: Pair) -> None:
     body["pipelines"] = {f"{pair.name}x": {**body["pipelines"][pair.name]}}
     path = lab.stack.settings.data / f"{pair.name}x.yaml"
     path.write_text(json.dumps(body))
+    # The first heartbeat makes a topic of its own, some time after the pipeline is there.
+    until(lambda: any("heartbeat" in t for t in leftovers(lab, pair)["topics"]), 30)
     before = state_of(pair)
     done = lab.run("apply", "-f", str(path), "--json")
     assert done.returncode == PRECONDITION

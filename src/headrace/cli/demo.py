@@ -52,8 +52,7 @@ def _story(folder: Path, once: bool) -> int:
         show.line(f"Ready after {time.monotonic() - began:.1f} s. Web page: {url}/")
         _seed(source)
         token = (folder / "data" / "token").read_text(encoding="ascii").strip()
-        client = Client(Server(url, token))
-        with _writer(source) as writer:
+        with contextlib.closing(Client(Server(url, token))) as client, _writer(source) as writer:
             equal = _replicate(client, source, target, writer)
             if once:
                 client.delete(f"pipelines/{PIPELINE}")

@@ -33,6 +33,7 @@ KEYS = {
     '"My Types"."Mood"': '(enum_range(NULL::"My Types"."Mood"))[1 + ({n}) % 5]',
     "bool": "({n}) % 2 = 0",
     "name": "('n' || ({n}))::name",
+    "varchar": "(SELECT string_agg(md5(q::text || ({n})), '') FROM generate_series(1, 20) q)",
     "macaddr": "(lpad(to_hex(({n})), 12, '0'))::macaddr",
 }
 UNIQUE_KEYS = tuple(k for k in KEYS if k not in ('"My Types"."Mood"', "bool"))
@@ -219,6 +220,8 @@ def _ddl(rng: random.Random, table: Table, kind: str, names: list[str]) -> None:
     _leaves(table, kind)
     if not by and rng.random() < 0.5:
         table.ddl.append(f"ALTER TABLE {table.sql} SET (toast_tuple_target = 128)")
+    if kind == "plain" and rng.random() < 0.3:
+        table.ddl.append(f"ALTER TABLE {table.sql} REPLICA IDENTITY FULL")
     for column in table.unique:
         deferred = " DEFERRABLE INITIALLY DEFERRED" if rng.random() < 0.3 else ""
         table.ddl.append(f"ALTER TABLE {table.sql} ADD UNIQUE ({column.sql}){deferred}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from support.lab import Pair
 
 SCHEMA = """
@@ -23,7 +21,6 @@ UPDATE keyless SET t = NULL WHERE t = 'a'; DELETE FROM keyless WHERE ctid = (SEL
 """
 
 
-@pytest.mark.xfail(strict=True, reason="the connector needs value.converter.replace.null.with.default=false")
 def test_null_is_not_replaced_by_the_default(pair: Pair) -> None:
     pair.src.execute(SCHEMA.encode())
     pair.apply()

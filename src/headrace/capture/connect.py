@@ -52,6 +52,10 @@ class Connect:
         """Create the connector in ``RUNNING``, ``PAUSED`` or ``STOPPED`` state; Conflict when it exists."""
         self._call("POST", "/connectors", json={"name": name, "config": config, "initial_state": state})
 
+    def configure(self, name: str, config: dict[str, str]) -> None:
+        """Replace its configuration; its tasks are restarted with it."""
+        self._call("PUT", f"/connectors/{_q(name)}/config", json=config)
+
     def config(self, name: str) -> dict[str, str] | None:
         """Its configuration, None when there is no such connector."""
         try:

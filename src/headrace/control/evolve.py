@@ -134,6 +134,13 @@ class Evolution:
             connect(self._source, name="headrace catalog") as source,
         ):
             prerequisites(conn, source, [new])
+            masked = {m.source.name for m in new.columns if m.mask}
+            filled = bool(new.key) and all(
+                c.name not in masked
+                and not ddl.needs_backfill(c)
+                and catalog.filled_alike(source, old.source, new.source, c)
+                for c in found.added
+            )
             known = ddl.facts(conn)
             with translated(), conn.transaction():
                 for column in found.added:
@@ -143,12 +150,12 @@ class Evolution:
                         [new.target.schema, new.target.name, column.name],
                     ).fetchone()
                     if there is None:
-                        run(conn, [ddl.add_column(new, column, known=known)])
+                        run(conn, [ddl.add_column(new, column, known=known, filled=filled)])
         names = [c.name for c in found.added]
         self._routes[name] = new
         self._lenient[name] = self._lenient.get(name, frozenset()) | frozenset(names)
         self._log("info", f"{name}: column {', '.join(names)} added")
-        if not new.key or any(ddl.needs_backfill(c) for c in found.added):
+        if not filled:
             # No event carries what the existing rows got.
             self.reload(name, finish=names, shape=shape_of(new))
         else:

@@ -132,28 +132,42 @@ class Makers:
     ) -> None:
         """Topics and the running connector, which begins at the slot; whatever of them is not there yet."""
         self.topics_for(generation, routes)
-        if self.connect.config(generation.connector) is None:
-            self._create_connector(pipeline, generation, spec, source)
-        self.refresh_secret(generation, source)
+        self._configure(pipeline, generation, spec, source, routes)
         status = self.connect.status(generation.connector)
         if status is None or status.state in ("STOPPED", "PAUSED"):
             self._seed(generation, source)
             self.connect.resume(generation.connector)
 
-    def _create_connector(
-        self, pipeline: str, generation: Generation, spec: PipelineSpec, source: Login
+    def _configure(
+        self,
+        pipeline: str,
+        generation: Generation,
+        spec: PipelineSpec,
+        source: Login,
+        routes: Sequence[Route],
     ) -> None:
-        config = capture.connector(
+        """Make the connector, or give it the settings it should have: its login changed, or a table came whose
+        columns it would stop at. None of them decides which tables it captures."""
+        tables = [r.source for r in routes]
+        wanted = capture.connector(
             source,
             generation.names,
             pipeline=pipeline,
             token=generation.token,
             password=self._hidden(generation.connector, source.password),
             messages=generation.messages,
+            tables=tables,
             extra=dict(spec.connector),
         )
+        now = self.connect.config(generation.connector)
+        if now is not None and capture.suffices(now, tables):
+            # Columns that it leaves out beyond what is needed are no reason to restart it.
+            wanted = capture.leaving_out(wanted, now)
         try:
-            self.connect.create(generation.connector, config, "STOPPED")
+            if now is None:
+                self.connect.create(generation.connector, wanted, "STOPPED")
+            elif {k: v for k, v in now.items() if k != "name"} != wanted:
+                self.connect.configure(generation.connector, wanted)
         except Invalid as error:
             if "unable to connect" not in error.message.lower():
                 raise
@@ -174,10 +188,6 @@ class Makers:
             raise Conflict("slot_gone", f"replication slot {generation.slot} is gone")
         offset = {"partition": {"server": generation.prefix}, "offset": {"lsn": slot.confirmed}}
         self.connect.alter_offsets(generation.connector, [offset])
-
-    def refresh_secret(self, generation: Generation, source: Login) -> None:
-        """Write the password again where Connect looks it up."""
-        self._hidden(generation.connector, source.password)
 
     def _hidden(self, name: str, secret: str) -> str:
         """A reference that Connect resolves, so that its REST answers never show the password."""

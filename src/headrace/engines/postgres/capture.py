@@ -5,7 +5,7 @@ The publication is the only table filter, so that adding or removing a table nev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import LiteralString
 
@@ -13,7 +13,7 @@ import orjson
 import psycopg
 from psycopg import sql
 
-from headrace.engines.model import Table, TableName
+from headrace.engines.model import Column, Table, TableName
 from headrace.engines.postgres.connection import Connection, Login, translated
 from headrace.errors import Precondition, Unavailable
 
@@ -190,7 +190,7 @@ def set_replica_identity(conn: Connection, table: Table) -> None:
 LOCK_PATIENCE = "500ms"
 
 _HOLDERS = """
-    SELECT string_agg(DISTINCT format('pid %s (%s)', a.pid, coalesce(nullif(a.application_name, ''), a.usename)), ', ')
+    SELECT string_agg(DISTINCT format('pid %%s (%%s)', a.pid, coalesce(nullif(a.application_name, ''), a.usename)), ', ')
     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
     WHERE l.relation = format('%%I.%%I', %s::text, %s::text)::regclass AND l.granted AND a.pid <> pg_backend_pid()
 """
@@ -310,6 +310,9 @@ def topic(prefix: str, table: TableName) -> str:
     return "".join(c if (c.isascii() and c.isalnum()) or c in "._-" else "_" for c in raw)
 
 
+EXCLUDED = "column.exclude.list"
+
+
 def connector(
     login: Login,
     names: Names,
@@ -319,12 +322,13 @@ def connector(
     password: str,
     messages: bool,
     heartbeat_ms: int = 10_000,
+    tables: Iterable[Table] = (),
     extra: dict[str, str] | None = None,
 ) -> dict[str, str]:
     """The connector's configuration.
 
     token: the placeholder for unchanged TOAST values. password: literal or a reference that Connect resolves.
-    extra: the user's own settings; what Headrace needs wins over them.
+    tables: those it captures. extra: the user's own settings; what Headrace needs wins over them.
     """
     beat = (
         f"SELECT pg_catalog.pg_logical_emit_message(true, 'headrace-beat', '{pipeline}')"
@@ -353,6 +357,7 @@ def connector(
         "offset.mismatch.strategy": "trust_offset",
         "skipped.operations": "none",
         "tombstones.on.delete": "false",
+        EXCLUDED: ",".join(_column_pattern(t.name, c.name) for t, c in _not_carried(tables)),
         "binary.handling.mode": "bytes",
         "decimal.handling.mode": "string",
         "time.precision.mode": "isostring",
@@ -384,10 +389,41 @@ def connector(
         "key.converter.schemas.enable": "false",
         "value.converter": "org.apache.kafka.connect.json.JsonConverter",
         "value.converter.schemas.enable": "false",
+        # Left to itself the converter puts a column's default where NULL is.
+        "key.converter.replace.null.with.default": "false",
+        "value.converter.replace.null.with.default": "false",
         # Then the task fails and is restarted by Headrace, which can say why; retrying for ever says nothing.
         "errors.max.retries": "8",
         "errors.retry.delay.initial.ms": "500",
         "errors.retry.delay.max.ms": "5000",
     }
     tls = {"database.sslrootcert": login.ca, "database.sslcert": login.cert, "database.sslkey": login.key}
-    return {**(extra or {}), **ours, **{k: v for k, v in tls.items() if v}}
+    return {k: v for k, v in {**(extra or {}), **ours, **tls}.items() if v}
+
+
+def _not_carried(tables: Iterable[Table]) -> Iterator[tuple[Table, Column]]:
+    """Columns whose event values nobody reads. Debezium makes NULL of some, and stops where NULL may not be."""
+    return (
+        (t, c)
+        for t in tables
+        for c in t.columns
+        if c.carriage != "event" and c.name not in (*t.key, *t.primary_key)
+    )
+
+
+def _column_pattern(table: TableName, column: str) -> str:
+    """Debezium's pattern for one column and no other, whatever its name is made of."""
+    name = f"{table.schema}.{table.name}.{column}"
+    return "(?-i)" + "".join(c if c.isascii() and c.isalnum() else f"\\x{{{ord(c):x}}}" for c in name)
+
+
+def leaving_out(config: dict[str, str], other: dict[str, str]) -> dict[str, str]:
+    """The configuration, with the columns left out that another one leaves out."""
+    rest = {k: v for k, v in config.items() if k != EXCLUDED}
+    return {**rest, EXCLUDED: other[EXCLUDED]} if EXCLUDED in other else rest
+
+
+def suffices(config: dict[str, str], tables: Iterable[Table]) -> bool:
+    """Whether a connector with this configuration gets by with these tables."""
+    excluded = set(config.get(EXCLUDED, "").split(","))
+    return all(c.nullable or _column_pattern(t.name, c.name) in excluded for t, c in _not_carried(tables))

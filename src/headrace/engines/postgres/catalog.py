@@ -14,6 +14,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import psycopg
+from psycopg import sql as psql
+
 from headrace.engines.model import Column, Constraint, Index, Leaf, Table, TableName
 from headrace.engines.postgres import catalog_sql as sql
 from headrace.engines.postgres.connection import Connection
@@ -74,6 +77,36 @@ def _heads(conn: Connection, names: Sequence[TableName] | None) -> list[Row]:
     wanted = tables(conn) if names is None else names
     given = {"schemas": [n.schema for n in wanted], "names": [n.name for n in wanted]}
     return rows(conn, sql.HEADS, given)
+
+
+def filled_alike(conn: Connection, before: Table, after: Table, column: Column) -> bool:
+    """Whether it is certain that the rows from before a column came hold what its default of now would give them.
+
+    A default may be set for the existing rows and then be dropped or changed, in one transaction; what the rows got
+    then only the catalogue's missing value tells, and nothing once the table was rewritten.
+    """
+    if column.generated is not None:
+        return True
+    leaves = [leaf.oid for leaf in after.leaves]
+    if {(x.oid, x.file) for x in before.leaves} != {(x.oid, x.file) for x in after.leaves} or not leaves:
+        return False
+    query = psql.SQL(
+        "SELECT bool_and(CASE WHEN {} THEN NOT a.atthasmissing"
+        " ELSE a.atthasmissing AND a.attmissingval::text = (ARRAY[({})::text])::text END)"
+        " FROM pg_attribute a WHERE a.attrelid = ANY(%(leaves)s) AND a.attname = %(name)s AND NOT a.attisdropped"
+    )
+    none = column.default is None
+    if none and not column.nullable:
+        return False
+    default: Any = "NULL" if none else f"({column.default})::{column.type}"
+    try:
+        found = conn.execute(
+            query.format(psql.Literal(none), psql.SQL(default.replace("%", "%%"))),
+            {"leaves": leaves, "name": column.name},
+        ).fetchone()
+    except psycopg.Error:
+        return False
+    return bool(found and found[0])
 
 
 def _grouped(rows: Iterable[Row]) -> defaultdict[int, list[Row]]:

@@ -50,11 +50,12 @@ def column_findings(route: Route, known: Facts | None) -> Iterator[Finding]:
             yield shape.left_out(route, "collation", what, "the target lacks it", fix)
 
 
-def add_column(route: Route, column: Column, *, known: Facts | None = None) -> str:
+def add_column(route: Route, column: Column, *, known: Facts | None = None, filled: bool = True) -> str:
     """Add a column that appeared on the source.
 
-    A constant default fills the existing rows, as it did on the source. Any other default is set for later rows
-    only: evaluated here it would give other values than there; see ``needs_backfill`` and ``finish_column``.
+    A constant default fills the existing rows, as it did on the source, unless ``filled`` is False: it may be another
+    by now. Any other default is set for later rows only: evaluated here it would give other values than there; see
+    ``needs_backfill`` and ``finish_column``.
     """
     mapped = _mapped(route, column)
     table = f"ALTER TABLE {qualified(route.target)}"
@@ -62,7 +63,7 @@ def add_column(route: Route, column: Column, *, known: Facts | None = None) -> s
     start = f"{table} ADD COLUMN {name} {kind}{_collation(mapped, known)}"
     if column.generated is not None:
         return start + _generated(route, column, known)
-    if mapped.mask or not needs_backfill(column):
+    if mapped.mask or (filled and not needs_backfill(column)):
         default = _default(route, mapped, known)
         # A masked column must be filled from the source, and is NULL until then.
         return start + default + ("" if column.nullable or mapped.mask else " NOT NULL")
@@ -82,10 +83,10 @@ def needs_backfill(column: Column) -> bool:
 def finish_column(route: Route, column: Column) -> list[str]:
     """What ``add_column`` had to leave until the existing rows are filled: NOT NULL, identity, sequence."""
     mapped = _mapped(route, column)
-    if column.generated is not None or not (needs_backfill(column) or mapped.mask):
+    if column.generated is not None:
         return []
     alter = f"ALTER TABLE {qualified(route.target)} ALTER COLUMN {quoted(mapped.target)}"
-    statements = [] if column.nullable else [f"{alter} SET NOT NULL"]
+    statements = [] if column.nullable or mapped.mask == "null" else [f"{alter} SET NOT NULL"]
     if mapped.mask:
         return statements
     if column.identity:

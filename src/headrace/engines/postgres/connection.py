@@ -162,9 +162,9 @@ def _not_connected(text: str, where: str, context: dict[str, Any]) -> HeadraceEr
     last = f"{where}: {said[-1] if said else 'connection failed'}" if where else (said or [text])[-1]
     if "password authentication failed" in low or "no password supplied" in low:
         return Denied("wrong_password", last, "Check user and password of the connection.", context)
-    if any(sign in low for sign in ("no pg_hba.conf entry", "not permitted to log in", "permission denied")) or (
-        "role" in low and "does not exist" in low
-    ):
+    if any(
+        sign in low for sign in ("no pg_hba.conf entry", "not permitted to log in", "permission denied")
+    ) or ("role" in low and "does not exist" in low):
         return Denied("login_refused", last, "Check the user, its rights and pg_hba.conf.", context)
     if "database" in low and "does not exist" in low:
         return NotFound("no_such_database", last, "Check the database name.", context)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from support.lab import Pair
+from support.lab import CANARY, Pair, until
 
 SCHEMA = """
 CREATE EXTENSION citext;
@@ -184,3 +184,21 @@ def test_every_type_that_may_be_a_key_is_one(pair: Pair) -> None:
     ):
         pair.src.execute(step.format(**names).encode())
     pair.equal(*names.values())
+
+
+def test_a_unique_index_of_the_targets_own_stops_only_its_table(pair: Pair) -> None:
+    """Loaded again once, for the batch may have lacked its other half; then paused, and the others stream on."""
+    pair.src.execute("CREATE TABLE t (id int PRIMARY KEY, u int); INSERT INTO t VALUES (1, 1), (2, 2)")
+    pair.src.execute(CANARY)
+    pair.apply()
+    pair.canary()
+    pair.tgt.execute("CREATE UNIQUE INDEX mine ON t (u)")
+    pair.src.execute("INSERT INTO t VALUES (3, 1)")
+    until(lambda: pair.table("public.t")["state"] == "paused", 90, "the pause")
+    assert "mine" in str(pair.table("public.t")["error"])
+    assert pair.lines("new cut")
+    pair.canary()
+    pair.tgt.execute("DROP INDEX mine")
+    pair.cli("resync", pair.name, "public.t")
+    pair.canary()
+    pair.settle("t", "canary")

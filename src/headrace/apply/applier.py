@@ -120,6 +120,8 @@ class Applier:
         if table is None:
             return
         row = table.progress
+        # A row from before a change that is applied already would take it back.
+        self._await_visible(table.recent)
         found = self._from_source(table.route, range(len(table.decoder.columns)), keys)
         gone = [k for k in keys if k not in found]
         self._target.advance(row, row.next_offset, row.last_offset, row.last_position, 0)
@@ -475,6 +477,7 @@ class Applier:
         progress.last_position = batch.last_position
         del table.kept[: len(batch.messages)]
         table.stalled = None
+        table.recent.extend(batch.xids)
         table.reached = batch.next_offset
         counters = self.counters
         counters.events += batch.events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,7 +49,8 @@ class TableApply:
     """State of one live table.
 
     reached: every record below this offset was applied (control records included). kept: records read but
-    not yet applied. stalled: since when (monotonic seconds) the kept records have been refused.
+    not yet applied. stalled: since when (monotonic seconds) the kept records have been refused. recent: source
+    transactions that were applied last.
     """
 
     route: Route
@@ -58,6 +60,7 @@ class TableApply:
     reached: int = 0
     kept: list[Message] = field(default_factory=list)
     stalled: float | None = None
+    recent: deque[int] = field(default_factory=lambda: deque(maxlen=20_000))
     decoder: Decoder = field(init=False)
     _covered: Callable[[int, int], bool] | None = field(init=False, default=None)
     _limit: int = field(init=False, default=-1)

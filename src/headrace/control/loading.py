@@ -17,7 +17,7 @@ from headrace.control.generation import Generation
 from headrace.engines.model import Cut, Progress, Route, TableName
 from headrace.engines.postgres import capture, catalog, cut, ddl, land, progress
 from headrace.engines.postgres.connection import Connection, Login, connect, open_bulk, translated
-from headrace.errors import Conflict, HeadraceError, Precondition
+from headrace.errors import Conflict, HeadraceError, Invalid, Precondition
 from headrace.load.loader import Hooks, Job, Loader
 from headrace.spec.models import PipelineSpec
 from headrace.store import Store
@@ -86,7 +86,9 @@ def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> 
                 indexing=lambda job: ctx.store.update_table(
                     ctx.name, job.route.source.name, state="indexing"
                 ),
-                done=lambda job: _land(ctx, plans[job.route.source.name], snapshot.cut, before, proof),
+                done=lambda job: _land_or_pause(
+                    ctx, plans[job.route.source.name], snapshot.cut, before, proof
+                ),
                 trouble=lambda error: _trouble(ctx, error),
                 copied=ctx.copied,
                 stop=ctx.stop,
@@ -262,9 +264,13 @@ def _prepared(ctx: Context, routes: Sequence[Route]) -> dict[TableName, Plan]:
             except Precondition as error:
                 if route.source.name not in ctx.again:
                     raise
-                ctx.store.update_table(ctx.name, route.source.name, state="paused", error=error.as_dict())
-                ctx.log("error", f"{route.source.name} is paused: {error.message}")
+                _pause(ctx, route, error)
     return plans
+
+
+def _pause(ctx: Context, route: Route, error: HeadraceError) -> None:
+    ctx.store.update_table(ctx.name, route.source.name, state="paused", error=error.as_dict())
+    ctx.log("error", f"{route.source.name} is paused: {error.message}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,7 +385,7 @@ def _advise(ctx: Context, conn: Connection, route: Route) -> None:
         with translated(ctx.target):
             conn.execute(f"ANALYZE {ddl.qualified(route.target)}".encode())
     except HeadraceError as error:
-        ctx.log("warning", f"{route.target} could not be analysed: {error.message}")
+        ctx.log("warning", f"{route.target} could not be analysed: {error.message[:300]}")
 
 
 def _count(ctx: Context, job: Job) -> None:
@@ -397,6 +403,22 @@ class _Once:
             if not self._done:
                 self._do()
                 self._done = True
+
+
+def _land_or_pause(
+    ctx: Context,
+    plan: Plan,
+    taken: Cut,
+    before: dict[TableName, catalog.Signature],
+    proof: Callable[[], None],
+) -> None:
+    """Land one table. What the target refuses of one that was live before is no reason to stop the others."""
+    try:
+        _land(ctx, plan, taken, before, proof)
+    except (Precondition, Invalid) as error:
+        if plan.route.source.name not in ctx.again:
+            raise
+        _pause(ctx, plan.route, error)
 
 
 def _land(

@@ -547,7 +547,8 @@ class Runner:
         if error.code == "log_lost":
             self.log("error", f"{error.message}: loading it again from a new cut", code=error.code)
             self._evolution.reload(name)
-        elif error.code in ("unknown_field", "missing_field", "schema_changed"):
+        elif error.code in ("unknown_field", "missing_field", "schema_changed", "unique_violation"):
+            # A unique value that a batch lacks the other half of is there after a new cut.
             self._evolution.decide(name, error)
         elif not self._evolution.decide(name):
             # A row that does not fit may only be the first sign of a table that has changed.

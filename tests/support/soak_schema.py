@@ -184,8 +184,7 @@ def _cols(rng: random.Random, names: list[str], kind: str, keyed: bool) -> list[
         many = [t for t in pool if t in BIG]
         type_ = rng.choice(many) if rng.random() < 0.35 else rng.choice(pool)
         name = names.pop() if len(names) > 6 else f"c{i}"
-        # Debezium stops at a NULL that it makes itself of an array in a column that is NOT NULL.
-        cols.append(Col(name, type_, TYPES[type_], type_ not in KEYLESS_TYPES or rng.random() > 0.2))
+        cols.append(Col(name, type_, TYPES[type_], rng.random() > 0.2))
     cols.append(Col("w", "int4", ("1", "2", "3", "4"), True))
     return cols
 

@@ -352,6 +352,9 @@ class Hand:
         if column.type == "text":
             default = self.rng.choice([default, " DEFAULT md5(random()::text)"])
         self._sql(f"ALTER TABLE {table.sql} ADD COLUMN {column.sql} {column.type}{default}")
+        if self.rng.random() < 0.4:
+            # As Django adds a column: the existing rows have got a default that is gone.
+            self._sql(f"ALTER TABLE {table.sql} ALTER COLUMN {column.sql} DROP DEFAULT")
         column.nullable = "NOT NULL" not in default
         table.cols.append(column)
         self.w.done[f"add column{default}"] += 1

@@ -183,8 +183,13 @@ class Evolution:
             self._store.update_table(self._name, name, state="pending", error=None, detail=detail)
 
     def pause(self, name: TableName, why: str, error: HeadraceError | None = None) -> None:
-        """Stop applying a table, and say why and what to do."""
+        """Stop applying a table, and say why and what to do.
+
+        error: what the applier met. It counts while the table streams; one that is to be loaded again is past it.
+        """
         with self._lock:
+            if error is not None and self._state(name).state not in ("live", "catching_up"):
+                return
             shown = Conflict(
                 error.code if error is not None else "schema_changed",
                 why,

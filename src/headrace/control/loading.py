@@ -390,6 +390,10 @@ def _advise(ctx: Context, conn: Connection, route: Route) -> None:
 
 def _count(ctx: Context, job: Job) -> None:
     ctx.store.update_table(ctx.name, job.route.source.name, rows_loaded=job.rows)
+    shown = ctx.store.pipeline(ctx.name)
+    if shown.error is not None:
+        # Rows came through: whatever interrupted the load is over.
+        ctx.store.set_status(ctx.name, shown.status, shown.phase, error=None)
 
 
 class _Once:

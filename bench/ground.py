@@ -18,6 +18,7 @@ import httpx
 import psutil
 import psycopg
 
+from headrace.local import aot
 from headrace.local.pgbinaries import find_pgbench, find_psql
 from headrace.local.ports import free_port
 from headrace.local.postgres import PostgresServer
@@ -72,6 +73,8 @@ class Ground:
         self._sums: dict[str, tuple[int, int]] = {}
 
     def __enter__(self) -> Ground:
+        # As an installation has them that was idle once.
+        aot.train()
         try:
             self.source.start()
             self.target.start()

@@ -197,3 +197,19 @@ def test_cdc_only_with_a_lost_slot_is_mended_by_a_load(small: Pair) -> None:
     until(lambda: small.lines("is gone"), 60, "the log to say it")
     small.settle("one", "two", "canary")
     small.canary()
+
+
+def test_sequences_follow_and_never_go_back(pair: Pair) -> None:
+    pair.src.execute("CREATE TABLE s (id serial PRIMARY KEY, down bigint)")
+    pair.src.execute("CREATE SEQUENCE down INCREMENT -5; ALTER TABLE s ALTER down SET DEFAULT nextval('down')")
+    pair.apply()
+    pair.src.execute("INSERT INTO s SELECT FROM generate_series(1, 50)")
+
+    def stand() -> list[object]:
+        rows = [pair.tgt.execute(f"SELECT last_value FROM {name}".encode()) for name in ("s_id_seq", "down")]
+        return [found[0] for row in rows if (found := row.fetchone())]
+
+    until(lambda: stand() == [50, -246], 60, "the sequences to follow")
+    pair.tgt.execute("SELECT setval('s_id_seq', 1000)")
+    pair.src.execute("INSERT INTO s SELECT FROM generate_series(1, 10)")
+    until(lambda: stand() == [1000, -296], 60, "the sequences to follow")

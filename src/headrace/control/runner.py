@@ -24,6 +24,7 @@ from headrace.control.generation import (
 from headrace.control.kept import Kept
 from headrace.control.preflight import login, read_routes
 from headrace.control.requests import Answers
+from headrace.control.sequences import Follower
 from headrace.control.shape import shape_of
 from headrace.control.watch import Watch
 from headrace.engines.model import Route, TableName
@@ -67,6 +68,7 @@ class Runner:
         self._renewed = time.monotonic()
         self._lost = threading.Event()
         self._watch = Watch(settings.kafka, self._makers, self.log)
+        self._sequences = Follower(self.log)
         self._ready = False
         self._connect_thread: threading.Thread | None = None
         self._connect_error: HeadraceError | None = None
@@ -565,7 +567,13 @@ class Runner:
                     return
             if self._load_thread is None:
                 self._evolution.look(conn)
+                self._follow_sequences(pipeline, conn)
         self._measure(pipeline, slot)
+
+    def _follow_sequences(self, pipeline: Pipeline, source: Connection) -> None:
+        _, target = self._ends
+        if pipeline.spec.create_target and self._applier is not None and self._routes:
+            self._sequences.look(source, target, list(self._routes.values()))
 
     def _measure(self, pipeline: Pipeline, slot: capture.SlotState | None) -> None:
         generation = self._generation

@@ -12,6 +12,8 @@ from headrace.engines.postgres.names import literal, qualified, quoted
 from headrace.engines.postgres.rows import Row, rows
 from headrace.errors import Denied
 
+Positions = dict[tuple[str, str], tuple[int, bool]]
+
 
 @dataclass(frozen=True, slots=True)
 class _Use:
@@ -88,6 +90,36 @@ def sequences(source: Connection, target: Connection, routes: Sequence[Route]) -
     return list(dict.fromkeys(statements))
 
 
+def positions(source: Connection, routes: Sequence[Route]) -> Positions:
+    """Where the sequences behind these tables stand on the source: (schema, name) -> last value, whether it was given.
+
+    Raises Denied ``missing_right`` when one may not be read.
+    """
+    return _values(source, _used(source, routes))
+
+
+def following(source: Connection, target: Connection, routes: Sequence[Route]) -> list[str]:
+    """Statements that move the target's sequences on to where the source's stand; never back.
+
+    Whoever writes to the target already may have gone further.
+    """
+    used = _used(source, routes)
+    values = _values(source, used)
+    statements = []
+    for row, there in zip(used, _on_target(target, [_use(row, routes) for row in used]), strict=True):
+        if there is None:
+            continue
+        value, called = values[row["schema"], row["name"]]
+        name = qualified(TableName(there["schema"], there["name"]))
+        given = "true" if called else "false"
+        beyond = "<" if row["increment"] > 0 else ">"
+        statements.append(
+            f"SELECT pg_catalog.setval({literal(name)}::regclass, {value}, {given}) FROM {name}"
+            f" WHERE last_value {beyond} {value} OR (last_value = {value} AND is_called < {given})"
+        )
+    return list(dict.fromkeys(statements))
+
+
 def _bring_up(row: Row, there: Row, use: _Use, value: int, called: bool) -> list[str]:
     name = TableName(there["schema"], there["name"])
     text = qualified(name)
@@ -125,7 +157,7 @@ def _use(row: Row, routes: Sequence[Route]) -> _Use:
     return _Use(route, column, sequence, row["owned"])
 
 
-def _values(source: Connection, used: Sequence[Row]) -> dict[tuple[str, str], tuple[int, bool]]:
+def _values(source: Connection, used: Sequence[Row]) -> Positions:
     names = sorted({(r["schema"], r["name"]) for r in used})
     if not names:
         return {}

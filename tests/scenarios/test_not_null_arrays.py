@@ -23,7 +23,7 @@ INSERT INTO vectors SELECT i, array_fill(i::float8, ARRAY[1536]), 0 FROM generat
         "UPDATE vectors SET w = 1 WHERE id < 3",
         # A column that came after the connector was made.
         "ALTER TABLE moods ADD v float8[] NOT NULL DEFAULT array_fill(1.0::float8, ARRAY[1536]);"
-        "UPDATE moods SET w = 7",
+        "ALTER TABLE moods ALTER v SET STORAGE EXTERNAL; UPDATE moods SET w = 7; UPDATE moods SET w = 8",
         "ALTER TABLE moods ADD m2 mood[] NOT NULL DEFAULT '{ok}'; UPDATE moods SET w = 7;"
         "ALTER TABLE moods ALTER m2 DROP DEFAULT; UPDATE moods SET w = 8",
     ],
@@ -33,5 +33,7 @@ def test_capture_goes_on(pair: Pair, change: str) -> None:
     pair.src.execute(CANARY)
     pair.apply()
     pair.src.execute(change.encode())
+    pair.canary(30)
+    pair.src.execute("UPDATE moods SET w = w + 1; UPDATE vectors SET w = w + 1")
     pair.canary(30)
     pair.equal("moods", "vectors", seconds=30)

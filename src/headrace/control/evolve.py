@@ -30,6 +30,7 @@ class Evolution:
         self._routes: dict[TableName, Route] = {}
         self._lenient: dict[TableName, frozenset[str]] = {}
         self._misfits: set[TableName] = set()
+        self._widened = False
         self._pipeline: Pipeline | None = None
         self._source: Login | None = None
         self._target: Login | None = None
@@ -42,6 +43,12 @@ class Evolution:
     def lenient(self, name: TableName) -> frozenset[str]:
         """Columns added since the table was loaded: events from before them lack them."""
         return self._lenient.get(name, frozenset())
+
+    def widened(self) -> bool:
+        """Whether columns came since this was asked: the connector may need to be told of them."""
+        with self._lock:
+            widened, self._widened = self._widened, False
+            return widened
 
     def look(self, conn: Connection) -> None:
         """Compare every table with what it was; called about once a second with a connection to the source."""
@@ -153,6 +160,7 @@ class Evolution:
                         run(conn, [ddl.add_column(new, column, known=known, filled=filled)])
         names = [c.name for c in found.added]
         self._routes[name] = new
+        self._widened = True
         self._lenient[name] = self._lenient.get(name, frozenset()) | frozenset(names)
         self._log("info", f"{name}: column {', '.join(names)} added")
         if not filled:

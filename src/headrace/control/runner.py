@@ -160,6 +160,8 @@ class Runner:
         self._logins(pipeline)
         if self._routes is None or pipeline.spec_version != pipeline.applied_version:
             self._plan(pipeline)
+        if self._evolution.widened():
+            self._ready = False
         if pipeline.spec.mode != "full_load_only":
             self._ensure_capture(pipeline)
         self._ensure_load(pipeline)

@@ -201,7 +201,9 @@ def test_cdc_only_with_a_lost_slot_is_mended_by_a_load(small: Pair) -> None:
 
 def test_sequences_follow_and_never_go_back(pair: Pair) -> None:
     pair.src.execute("CREATE TABLE s (id serial PRIMARY KEY, down bigint)")
-    pair.src.execute("CREATE SEQUENCE down INCREMENT -5; ALTER TABLE s ALTER down SET DEFAULT nextval('down')")
+    pair.src.execute(
+        "CREATE SEQUENCE down INCREMENT -5; ALTER TABLE s ALTER down SET DEFAULT nextval('down')"
+    )
     pair.apply()
     pair.src.execute("INSERT INTO s SELECT FROM generate_series(1, 50)")
 

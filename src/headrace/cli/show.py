@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.errors import HeadraceError
 
+# rich is imported where something is shown: what a command asks for is on its way sooner.
 if TYPE_CHECKING:
     from rich.console import Console
 
-# rich is imported where something is shown: what a command asks for is on its way sooner.
 JSON = Mapping[str, Any]
 
 _TONE = {

@@ -86,8 +86,10 @@ def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> 
                 indexing=lambda job: ctx.store.update_table(
                     ctx.name, job.route.source.name, state="indexing"
                 ),
-                done=lambda job: _land_or_pause(
-                    ctx, plans[job.route.source.name], snapshot.cut, before, proof
+                done=lambda job: _or_pause(
+                    ctx,
+                    job.route,
+                    lambda: _land(ctx, plans[job.route.source.name], snapshot.cut, before, proof),
                 ),
                 trouble=lambda error: _trouble(ctx, error),
                 copied=ctx.copied,
@@ -409,20 +411,14 @@ class _Once:
                 self._done = True
 
 
-def _land_or_pause(
-    ctx: Context,
-    plan: Plan,
-    taken: Cut,
-    before: dict[TableName, catalog.Signature],
-    proof: Callable[[], None],
-) -> None:
+def _or_pause(ctx: Context, route: Route, land_it: Callable[[], None]) -> None:
     """Land one table. What the target refuses of one that was live before is no reason to stop the others."""
     try:
-        _land(ctx, plan, taken, before, proof)
+        land_it()
     except (Precondition, Invalid) as error:
-        if plan.route.source.name not in ctx.again:
+        if route.source.name not in ctx.again:
             raise
-        _pause(ctx, plan.route, error)
+        _pause(ctx, route, error)
 
 
 def _land(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -130,6 +132,21 @@ def test_topic_deleted_while_it_is_read(lab: Lab, live: Pair) -> None:
     mended(live)
 
 
+@pytest.mark.full
+def test_transaction_that_is_never_ended(lab: Lab, live: Pair) -> None:
+    """As KAFKA-20734 leaves one behind: readers of committed records see an end that is none."""
+    settings = {"bootstrap.servers": lab.stack.settings.kafka, "transactional.id": "never"}
+    producer = Producer(settings | {"transaction.timeout.ms": 600_000})
+    producer.init_transactions()
+    producer.begin_transaction()
+    producer.produce(topic_of(live, "keyless"), b"never seen")
+    producer.flush()
+    write(live, "behind the transaction")
+    said(live, "is never ended", 120)
+    producer.abort_transaction()
+    mended(live)
+
+
 def test_connector_deleted_by_hand(lab: Lab, live: Pair) -> None:
     rest = Rest(lab, live)
     assert rest.call("DELETE") == 204
@@ -141,14 +158,28 @@ def test_connector_deleted_by_hand(lab: Lab, live: Pair) -> None:
 
 def test_offsets_deleted_by_hand(lab: Lab, live: Pair) -> None:
     rest = Rest(lab, live)
-
-    def deleted() -> bool:
+    # Else it may resume the connector before its offsets can be deleted.
+    os.kill(lab.worker_pid(), signal.SIGSTOP)
+    try:
         rest.call("PUT", "/stop")
-        return rest.call("DELETE", "/offsets") == 200
-
-    until(deleted, 60, "deleting the offsets")
-    write(live, "without offsets")
+        until(lambda: rest.call("DELETE", "/offsets") == 200, 60, "deleting the offsets")
+        write(live, "without offsets")
+    finally:
+        os.kill(lab.worker_pid(), signal.SIGCONT)
     said(live, "new cut")
+    mended(live)
+
+
+def test_offsets_deleted_while_the_worker_resumes(lab: Lab, live: Pair) -> None:
+    """Noticed, or put back: the connector never goes on from where the source is by now."""
+    for i in range(8):
+        rest = Rest(lab, live)
+        rest.call("PUT", "/stop")
+        write(live, f"stopped {i}")
+        answers = [rest.call("DELETE", "/offsets") for _ in range(30)]
+        write(live, f"resumed {i}")
+        if 200 in answers:
+            live.canary()
     mended(live)
 
 

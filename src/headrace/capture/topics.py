@@ -94,6 +94,12 @@ class Topics:
         """End offset (read committed: the last stable offset) of each topic."""
         return self._offsets(names, OffsetSpec.latest())
 
+    def unfinished(self, names: Sequence[str]) -> dict[str, int]:
+        """Topics whose end is still part of a transaction, with the offset where the oldest of these begins."""
+        stable = self.ends(names)
+        last = self._offsets(names, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED)
+        return {name: at for name, at in stable.items() if at < last.get(name, at)}
+
     def starts(self, names: Sequence[str]) -> dict[str, int]:
         """First offset still kept of each topic."""
         return self._offsets(names, OffsetSpec.earliest())
@@ -121,27 +127,33 @@ class Topics:
         ids, found = self.ids(names), self._listed(names, OffsetSpec.latest())
         return {n: Head(ids[n], int(f.offset), _epoch(f.leader_epoch)) for n, f in found.items() if n in ids}
 
-    def _offsets(self, names: Sequence[str], spec: Any) -> dict[str, int]:
-        return {name: int(found.offset) for name, found in self._listed(names, spec).items()}
+    def _offsets(
+        self, names: Sequence[str], spec: Any, isolation: Any = IsolationLevel.READ_COMMITTED
+    ) -> dict[str, int]:
+        return {name: int(found.offset) for name, found in self._listed(names, spec, isolation).items()}
 
-    def _listed(self, names: Sequence[str], spec: Any) -> dict[str, Any]:
+    def _listed(
+        self, names: Sequence[str], spec: Any, isolation: Any = IsolationLevel.READ_COMMITTED
+    ) -> dict[str, Any]:
         deadline = time.monotonic() + self._timeout
         while True:
             try:
-                return self._listed_now(names, spec)
+                return self._listed_now(names, spec, isolation)
             except NoLeader:
-                # A topic that was just made has its leader a moment later.
+                # A topic that was just made has its leader a moment later, after a restart it is led anew.
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+                # The client asks for leaders only every few minutes by itself.
+                self._call(self._admin.list_topics, timeout=self._timeout)
 
-    def _listed_now(self, names: Sequence[str], spec: Any) -> dict[str, Any]:
+    def _listed_now(self, names: Sequence[str], spec: Any, isolation: Any) -> dict[str, Any]:
         if not names:
             return {}
         futures = self._call(
             self._admin.list_offsets,
             {TopicPartition(n, 0): spec for n in names},
-            isolation_level=IsolationLevel.READ_COMMITTED,
+            isolation_level=isolation,
             request_timeout=self._timeout,
         )
         found = {}
@@ -191,16 +203,21 @@ class TopicExists(HeadraceError):
     kind = "conflict"
 
 
+_NO_LEADER = (
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+)
+
+
 def kafka_error(error: KafkaException, bootstrap: str) -> HeadraceError:
     """The Headrace error for one of librdkafka's."""
     inner = error.args[0]
     code, text = (inner.code(), inner.str()) if isinstance(inner, KafkaError) else (None, str(inner))
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_TOPIC_ID, KafkaError._UNKNOWN_TOPIC):
         return NoTopic("no_such_topic", text, "The topic was deleted; the table needs a resync.")
-    if (
-        code in (KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION)
-        or "No leaders found" in text
-    ):
+    if code in _NO_LEADER or "No leaders found" in text:
         return NoLeader("no_leader", f"Kafka at {bootstrap}: {text}", "It is tried again.")
     if code == KafkaError.TOPIC_ALREADY_EXISTS:
         return TopicExists("topic_exists", text)

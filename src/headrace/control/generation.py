@@ -135,8 +135,29 @@ class Makers:
         self._configure(pipeline, generation, spec, source, routes)
         status = self.connect.status(generation.connector)
         if status is None or status.state in ("STOPPED", "PAUSED"):
-            self._seed(generation, source)
-            self.connect.resume(generation.connector)
+            paused = status is not None and status.state == "PAUSED"
+            offsets = self.offsets_at_rest(generation, paused)
+            if not offsets and generation.connected:
+                raise Unavailable("offsets_gone", f"the offsets of connector {generation.connector} are gone")
+            self.resume(generation, offsets or [self._first_offset(generation, source)], paused)
+
+    def offsets_at_rest(self, generation: Generation, paused: bool) -> list[dict[str, Any]]:
+        """Offsets of a connector that is stopped, after the last of its tasks; or that is paused."""
+        if not paused:
+            # Changing any offset, be it one that nobody has, fences off a task that is still about to commit.
+            nobody = {"partition": {"server": f"{generation.prefix}-nobody"}, "offset": None}
+            self.connect.alter_offsets(generation.connector, [nobody])
+        return self.connect.offsets(generation.connector)
+
+    def resume(self, generation: Generation, offsets: list[dict[str, Any]], paused: bool) -> None:
+        """Let a connector go on from its ``offsets_at_rest``, even if somebody deletes them meanwhile.
+
+        Without any Debezium would begin at the source's present position. Those of a paused one are out of
+        everybody's reach.
+        """
+        if not paused:
+            self.connect.alter_offsets(generation.connector, offsets)
+        self.connect.resume(generation.connector)
 
     def _configure(
         self,
@@ -178,16 +199,12 @@ class Makers:
                 "Check that the source runs and that Kafka Connect's machine can reach it.",
             ) from error
 
-    def _seed(self, generation: Generation, source: Login) -> None:
-        """Left to itself Debezium would begin at the source's present position, not at the slot's."""
-        if self.connect.offsets(generation.connector):
-            return
+    def _first_offset(self, generation: Generation, source: Login) -> dict[str, Any]:
         with connect(source, name="headrace control") as conn:
             slot = capture.slot_state(conn, generation.slot)
         if slot is None:
             raise Conflict("slot_gone", f"replication slot {generation.slot} is gone")
-        offset = {"partition": {"server": generation.prefix}, "offset": {"lsn": slot.confirmed}}
-        self.connect.alter_offsets(generation.connector, [offset])
+        return {"partition": {"server": generation.prefix}, "offset": {"lsn": slot.confirmed}}
 
     def _hidden(self, name: str, secret: str) -> str:
         """A reference that Connect resolves, so that its REST answers never show the password."""

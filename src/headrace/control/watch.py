@@ -20,6 +20,8 @@ from headrace.store.records import Pipeline
 LATENCY_SECONDS = 20.0
 MISSING_SECONDS = 3.0
 TRIM_SECONDS = 60.0
+# Connect's transactions last a poll, and Kafka ends those of a dead producer after seconds.
+HANGING_SECONDS = 60.0
 # Applied records that stay in the log, so that the last one is found again.
 MARGIN = 10_000
 
@@ -38,6 +40,8 @@ class Watch:
         self._ends: dict[str, int] = {}
         self._last_events = (time.monotonic(), 0)
         self._trimmed = time.monotonic()
+        self._unfinished: dict[tuple[str, int], float] = {}
+        self._next_unfinished = 0.0
 
     def trouble(self) -> HeadraceError | None:
         """What a user should be shown of capture, None when it is well."""
@@ -60,7 +64,7 @@ class Watch:
             if not self._surely("connector", self._makers.connect.healthy()):
                 raise Unavailable("connector_missing", "Kafka Connect does not know the connector (yet)")
             why = f"connector {generation.connector} was deleted"
-        return why or self._why_moved(generation, slot)
+        return why or _why_moved(generation, slot, self._makers.connect.offsets(generation.connector))
 
     def look(self, generation: Generation, slot: SlotState | None) -> str | None:
         """Look after slot and connector; why the generation is lost, None when it is not."""
@@ -74,10 +78,10 @@ class Watch:
             why = f"the connector has lost its place: {first_lines(status.trace or '')}"
         if why is None and status is not None and status.state in ("STOPPED", "PAUSED"):
             # Not our doing; whoever stopped it may have moved it as well.
-            if (why := self._why_moved(generation, slot)) is None:
-                connect.resume(generation.connector)
-                # Offsets can be deleted until it resumes, and a connector without any begins at the present.
-                why = self._why_moved(generation, slot)
+            paused = status.state == "PAUSED"
+            offsets = self._makers.offsets_at_rest(generation, paused)
+            if (why := _why_moved(generation, slot, offsets)) is None:
+                self._makers.resume(generation, offsets, paused)
         elif why is None and status is not None:
             self._keep_running(generation, status, slot)
         return why
@@ -89,21 +93,6 @@ class Watch:
             return False
         since = self._missing.setdefault(what, time.monotonic())
         return time.monotonic() - since > MISSING_SECONDS
-
-    def _why_moved(self, generation: Generation, slot: SlotState | None) -> str | None:
-        """Whether slot and connector still belong together, as far as their positions tell.
-
-        slot: its state, taken before this is called: the connector confirms to the slot only what it has
-        committed to Kafka, so that a slot beyond the connector's offset was moved or made again.
-        """
-        if slot is None or not generation.connected:
-            return None
-        reached = position_of(self._makers.connect.offsets(generation.connector))
-        if reached is None:
-            return f"the offsets of connector {generation.connector} were deleted"
-        if slot.confirmed > reached:
-            return f"replication slot {generation.slot} was moved or made again"
-        return None
 
     def _keep_running(self, generation: Generation, status: ConnectorStatus, slot: SlotState | None) -> None:
         now = time.monotonic()
@@ -128,6 +117,9 @@ class Watch:
     ) -> Iterator[tuple[TableName, HeadraceError]]:
         """Compare where the topics end with where they were seen to end; streaming tables that lost records."""
         topics = {generation.topic(n): n for n in tables}
+        for topic, error in self._hanging(topics):
+            if states.get(topics[topic]) in ("live", "catching_up"):
+                yield topics[topic], error
         now = self._makers.topics.heads(list(topics))
         self._ends = {topic: head.end for topic, head in now.items()}
         if self._heads is None:
@@ -147,6 +139,25 @@ class Watch:
                 self._heads[topic] = seen
             else:
                 self._heads.pop(topic, None)
+
+    def _hanging(self, topics: Mapping[str, TableName]) -> Iterator[tuple[str, HeadraceError]]:
+        """Topics with a transaction that is never ended: readers of committed records see an end that is none."""
+        now = time.monotonic()
+        if now < self._next_unfinished:
+            return
+        self._next_unfinished = now + HANGING_SECONDS / 6
+        unfinished = set(self._makers.topics.unfinished(list(topics)).items())
+        self._unfinished = {at: since for at, since in self._unfinished.items() if at in unfinished}
+        for topic, offset in unfinished:
+            if now - self._unfinished.setdefault((topic, offset), now) > HANGING_SECONDS:
+                # Told once: the load that follows goes on when somebody has ended it.
+                self._unfinished[(topic, offset)] = float("inf")
+                why = (
+                    f"topic {topic} has a transaction that began at offset {offset} and is never ended, as after the "
+                    "death of a broker (end it: kafka-transactions.sh --bootstrap-server … abort "
+                    f"--topic {topic} --partition 0 --start-offset {offset})"
+                )
+                yield topic, log_lost(why, topics[topic], topic)
 
     def lag(
         self,
@@ -196,6 +207,24 @@ def _why_lost(generation: Generation, slot: SlotState | None) -> str | None:
         return f"replication slot {generation.slot} is gone"
     if slot.lost:
         return f"the server has invalidated replication slot {generation.slot}"
+    return None
+
+
+def _why_moved(
+    generation: Generation, slot: SlotState | None, offsets: Sequence[dict[str, Any]]
+) -> str | None:
+    """Whether slot and connector still belong together, as far as their positions tell.
+
+    slot: its state, taken before the offsets: the connector confirms to the slot only what it has committed to
+    Kafka, so that a slot beyond the connector's offset was moved or made again.
+    """
+    if slot is None or not generation.connected:
+        return None
+    reached = position_of(offsets)
+    if reached is None:
+        return f"the offsets of connector {generation.connector} were deleted"
+    if slot.confirmed > reached:
+        return f"replication slot {generation.slot} was moved or made again"
     return None
 
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from headrace.errors import Unavailable
+from headrace.local.fence import fence
 from headrace.local.jvm import ENVIRONMENT, Program, write_config
 from headrace.local.ports import HOST, answers, free_port
 from headrace.local.process import Service
@@ -27,8 +28,11 @@ def kafka_service(
     logs = data / "logs"
     config = data / "kafka.properties"
 
+    def properties() -> dict[str, object]:
+        return server_properties(data, port, free_port()) | dict(settings or {})
+
     def command() -> list[str]:
-        write_config(config, server_properties(data, port, free_port()) | dict(settings or {}))
+        write_config(config, properties())
         _format(data, config, logs)
         return Program("kafka", "kafka.Kafka", [str(config)], HEAP_MB, logs, record=record).command()
 
@@ -39,6 +43,7 @@ def kafka_service(
         log=logs / "kafka.out",
         env=ENVIRONMENT,
         url=f"{HOST}:{port}",
+        before=lambda: fence(data, properties()),
         start_seconds=300,  # after a power loss it checks its segments
         stop_seconds=60 if record else 20,
     )

@@ -49,7 +49,7 @@ class Service:
     """A process to keep: how to start it, how to see that it is well, how to stop it.
 
     healthy: true once it does its work; must answer within about a second. log: file that takes what it prints.
-    last_signal: sent by the kernel when we die. uid: user to run as, None for ours.
+    before: done before each start. last_signal: sent by the kernel when we die. uid: user to run as, None for ours.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Service:
     start_seconds: float = 90
     last_signal: signal.Signals = signal.SIGKILL
     uid: int | None = None
+    before: Callable[[], None] = lambda: None
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     identity: Identity | None = field(default=None, init=False)
 
@@ -73,6 +74,7 @@ class Service:
 
     def start(self) -> None:
         """Start without waiting for health."""
+        self.before()
         self.process = _STARTER.submit(self._spawn).result()
         self.identity = Identity(self.process.pid, psutil.Process(self.process.pid).create_time())
 

@@ -65,6 +65,15 @@ class Pipelines(Part):
         with self._reading() as transaction:
             return [_record(row) for row in transaction.execute(query)]
 
+    def to_run(self) -> list[str]:
+        """Names of those that a worker has to see to: all but drafts and those that are stopped as wanted."""
+        at_rest = (pipelines.c.desired == "stopped") & (pipelines.c.status == "stopped")
+        query = select(pipelines.c.name).where(
+            pipelines.c.deleted_at.is_(None), pipelines.c.status != "draft", ~at_rest
+        )
+        with self._reading() as transaction:
+            return list(transaction.scalars(query))
+
     def remove_pipeline(self, name: str) -> None:
         """Forget it and its tables, requests and dead letters; logs and runs stay. NotFound."""
         with self._writing() as transaction:

@@ -16,6 +16,8 @@ from headrace.errors import HeadraceError
 from headrace.settings import Settings
 from headrace.store import Store
 
+LOOK_SECONDS = 0.1
+
 _log = logging.getLogger("headrace.worker")
 
 
@@ -30,13 +32,13 @@ class Worker:
         self.stopping = threading.Event()
 
     def run(self) -> None:
-        """Look for work twice a second; on the way out, put every pipeline down orderly."""
+        """Look for work all the time; on the way out, put every pipeline down orderly."""
         while not self.stopping.is_set():
             try:
                 self._look()
             except HeadraceError as error:
                 _log.warning("the store is not usable now: %s", error.message)
-            self.stopping.wait(0.25)
+            self.stopping.wait(LOOK_SECONDS)
         for runner, _ in self._running.values():
             runner.stop()
         for _, thread in self._running.values():
@@ -51,13 +53,9 @@ class Worker:
             else:
                 # Not the runner itself: its steps may take longer than the lease.
                 runner.keep_lease()
-        for pipeline in self._store.pipelines():
-            if pipeline.name in self._running or pipeline.status == "draft":
-                continue
-            if pipeline.desired == "stopped" and pipeline.status == "stopped":
-                continue
-            if self._take(pipeline.name):
-                self._start(pipeline.name)
+        for name in self._store.to_run():
+            if name not in self._running and self._take(name):
+                self._start(name)
 
     def _take(self, name: str) -> bool:
         if self._store.acquire(name, self._owner, LEASE_SECONDS):

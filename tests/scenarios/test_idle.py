@@ -48,5 +48,5 @@ def test_quiet_database_holds_back_no_wal(lab: Lab, pair: Pair, megabytes: int) 
             other.commit()
         middle = one(pair, position)[0]
         until(lambda: one(pair, slot)[0] >= middle, 60, "the slot to follow")
-        until(lambda: one(pair, slot)[1] < 16 * MB, 60, "the log to be let go")
+        until(lambda: one(pair, slot)[1] < 16 * MB, 180, "the log to be let go")
     pair.canary()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -196,16 +195,17 @@ def test_two_appliers_of_one_pipeline_apply_everything_once(lab: Lab, bench: Pai
 def test_stalled_worker_finds_its_pipeline_taken_over(lab: Lab, bench: Pair) -> None:
     with pgbench(lab.source, bench.name, rate=200):
         bench.apply()
-        stalled = lab.worker_pid()
-        os.kill(stalled, signal.SIGSTOP)
+        stalled = lab.worker()
+        stalled.send_signal(signal.SIGSTOP)
         try:
             lab.start("worker")
             bench.canary()
         finally:
-            os.kill(stalled, signal.SIGCONT)
+            stalled.send_signal(signal.SIGCONT)
         until(lambda: bench.lines("another worker has taken over"), 60)
         bench.canary()
-        os.kill(stalled, signal.SIGKILL)
+        stalled.kill()
+        stalled.wait()
     bench.settle(*PGBENCH)
 
 

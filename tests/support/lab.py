@@ -98,9 +98,13 @@ class Lab:
         else:
             self.stack.restart(name)
 
+    def worker(self) -> subprocess.Popen[bytes]:
+        """The worker's process."""
+        return self._processes["worker"]
+
     def worker_pid(self) -> int:
         """Process id of the worker."""
-        return self._processes["worker"].pid
+        return self.worker().pid
 
     def stop(self) -> None:
         """Stop everything."""

@@ -135,11 +135,8 @@ class Makers:
         self._configure(pipeline, generation, spec, source, routes)
         status = self.connect.status(generation.connector)
         if status is None or status.state in ("STOPPED", "PAUSED"):
-            paused = status is not None and status.state == "PAUSED"
-            offsets = self.offsets_at_rest(generation, paused)
-            if not offsets and generation.connected:
-                raise Unavailable("offsets_gone", f"the offsets of connector {generation.connector} are gone")
-            self.resume(generation, offsets or [self._first_offset(generation, source)], paused)
+            self._seed(generation, source)
+            self.connect.resume(generation.connector)
 
     def offsets_at_rest(self, generation: Generation, paused: bool) -> list[dict[str, Any]]:
         """Offsets of a connector that is stopped, after the last of its tasks; or that is paused."""
@@ -150,7 +147,7 @@ class Makers:
         return self.connect.offsets(generation.connector)
 
     def resume(self, generation: Generation, offsets: list[dict[str, Any]], paused: bool) -> None:
-        """Let a connector go on from its ``offsets_at_rest``, even if somebody deletes them meanwhile.
+        """Let a connector that somebody stopped go on from its ``offsets_at_rest``, should they be deleted meanwhile.
 
         Without any Debezium would begin at the source's present position. Those of a paused one are out of
         everybody's reach.
@@ -199,12 +196,18 @@ class Makers:
                 "Check that the source runs and that Kafka Connect's machine can reach it.",
             ) from error
 
-    def _first_offset(self, generation: Generation, source: Login) -> dict[str, Any]:
+    def _seed(self, generation: Generation, source: Login) -> None:
+        """Left to itself Debezium would begin at the source's present position, not at the slot's."""
+        if self.connect.offsets(generation.connector):
+            return
+        if generation.connected:
+            raise Unavailable("offsets_gone", f"the offsets of connector {generation.connector} are gone")
         with connect(source, name="headrace control") as conn:
             slot = capture.slot_state(conn, generation.slot)
         if slot is None:
             raise Conflict("slot_gone", f"replication slot {generation.slot} is gone")
-        return {"partition": {"server": generation.prefix}, "offset": {"lsn": slot.confirmed}}
+        offset = {"partition": {"server": generation.prefix}, "offset": {"lsn": slot.confirmed}}
+        self.connect.alter_offsets(generation.connector, [offset])
 
     def _hidden(self, name: str, secret: str) -> str:
         """A reference that Connect resolves, so that its REST answers never show the password."""

@@ -82,6 +82,8 @@ class Watch:
             offsets = self._makers.offsets_at_rest(generation, paused)
             if (why := _why_moved(generation, slot, offsets)) is None:
                 self._makers.resume(generation, offsets, paused)
+                # Whoever deletes them may come between even now.
+                why = _why_moved(generation, slot, connect.offsets(generation.connector))
         elif why is None and status is not None:
             self._keep_running(generation, status, slot)
         return why

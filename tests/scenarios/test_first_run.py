@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from support.lab import PGBENCH, Lab, Pair, leftovers, pgbench, pgbench_init
+import pytest
+
+from support.lab import PGBENCH, Lab, Pair, leftovers, pgbench, pgbench_init, until
 
 
 def test_loaded_and_streamed_equal_then_deleted_without_a_trace(lab: Lab, pair: Pair) -> None:
@@ -24,6 +26,24 @@ def test_loaded_and_streamed_equal_then_deleted_without_a_trace(lab: Lab, pair: 
         "progress": [],
     }
     assert pair.rows(pair.tgt, "pgbench_accounts")[0] == 100_000
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("again", range(3))
+def test_a_million_rows_under_eight_writers_at_full_speed(lab: Lab, pair: Pair, again: int) -> None:
+    pgbench_init(lab.source, pair.name, scale=10)
+    history = b"SELECT count(*) FROM pgbench_history"
+
+    def written() -> int:
+        return int((pair.src.execute(history).fetchone() or (0,))[0])
+
+    with pgbench(lab.source, pair.name, clients=8):
+        until(lambda: written() > 1000, 30)
+        pair.apply(wait=None)
+        until(lambda: {t["state"] for t in pair.status()["tables"]} <= {"catching_up", "live"}, 120)
+        loaded = written()
+        until(lambda: written() > loaded + 10_000, 60)
+    pair.settle(*PGBENCH, timeout=300)
 
 
 def test_foreign_keys_are_handed_out_for_the_cutover(pair: Pair) -> None:

@@ -37,6 +37,20 @@ def test_damaged_tables_are_mended_by_resync_under_load(lab: Lab, bench: Pair) -
     assert bench.tgt.execute("SELECT count(*) FROM hangs_on_it").fetchone() == (100_000,)
 
 
+def test_cut_says_for_whom_it_waits(lab: Lab, bench: Pair) -> None:
+    bench.apply()
+    bench.src.execute("BEGIN; UPDATE pgbench_branches SET bbalance = 7; PREPARE TRANSACTION 'forgotten'")
+    try:
+        lab.api("POST", f"/pipelines/{bench.name}/tables/public.pgbench_tellers/resync")
+        until(lambda: (bench.status()["error"] or {}).get("code") == "cut_waits", 30)
+        assert "'forgotten'" in bench.status()["error"]["message"]
+        assert len(bench.lines("the cut waits")) == 1
+    finally:
+        bench.src.execute("COMMIT PREPARED 'forgotten'")
+    bench.settle(*PGBENCH)
+    until(lambda: bench.status()["error"] is None, 30)
+
+
 def test_table_joins_the_live_pipeline_exactly(lab: Lab, bench: Pair) -> None:
     with pgbench(lab.source, bench.name, rate=200):
         bench.apply(tables=["public.canary", "public.pgbench_tellers"])

@@ -92,6 +92,12 @@ class Writers:
                     conn = psycopg.connect(self._conninfo, autocommit=True, connect_timeout=5)
                     conn.execute("SET lock_timeout = '3s'; SET statement_timeout = '30s'")
                     conn.execute("SELECT set_config('search_path', 'public', false)")
+                    # What this writer prepared when its server was killed would hold up every cut for ever.
+                    mine = conn.execute(
+                        "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE %s", [f"soak_{number}_%"]
+                    )
+                    for (gid,) in mine.fetchall():
+                        conn.execute(f"ROLLBACK PREPARED '{gid}'".encode())
                 Hand(self, conn, rng, number).transaction()
             except psycopg.Error as error:
                 self._note(error)

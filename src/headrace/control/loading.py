@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
@@ -17,10 +18,13 @@ from headrace.control.generation import Generation
 from headrace.engines.model import Cut, Progress, Route, TableName
 from headrace.engines.postgres import capture, catalog, cut, ddl, land, progress
 from headrace.engines.postgres.connection import Connection, Login, connect, open_bulk, translated
-from headrace.errors import Conflict, HeadraceError, Invalid, Precondition
+from headrace.errors import Conflict, HeadraceError, Invalid, Precondition, Unavailable
 from headrace.load.loader import Hooks, Job, Loader
 from headrace.spec.models import PipelineSpec
 from headrace.store import Store
+
+LONG_SECONDS = 3.0
+_END_IT = "End it: COMMIT or ROLLBACK (PREPARED), or pg_terminate_backend(pid); the load goes on then."
 
 
 @dataclass(slots=True)
@@ -66,9 +70,7 @@ def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> 
         before = catalog.signatures(conn, [r.source.name for r in routes])
     _same_columns(routes, before)
     ctx.log("info", f"taking the cut for {len(routes)} tables")
-    snapshot = cut.open_snapshot(
-        ctx.source, newer_than, stop=ctx.stop, waiting=lambda who: _waiting(ctx, who)
-    )
+    snapshot = cut.open_snapshot(ctx.source, newer_than, stop=ctx.stop, waiting=_waiting(ctx))
     try:
         routes = _with_storage(ctx, routes)
         plans = _prepared(ctx, routes)
@@ -108,9 +110,18 @@ def progress_ready(ctx: Context) -> None:
         progress.install(conn)
 
 
-def _waiting(ctx: Context, who: str) -> None:
-    if ctx.store.pipeline(ctx.name).error is None:
-        ctx.log("info", f"the cut waits for {who}")
+def _waiting(ctx: Context) -> Callable[[str], None]:
+    """Tells for whom the cut waits, once it has waited for longer than transactions usually take."""
+    since = time.monotonic()
+
+    def tell(who: str) -> None:
+        if time.monotonic() - since > LONG_SECONDS:
+            guidance = (
+                "End it: COMMIT or ROLLBACK (PREPARED), or pg_terminate_backend(pid); the load goes on then."
+            )
+            _trouble(ctx, Unavailable("cut_waits", f"the cut waits for {who}", guidance))
+
+    return tell
 
 
 def _trouble(ctx: Context, error: HeadraceError) -> None:
@@ -196,9 +207,7 @@ def _fence(ctx: Context, everything: Sequence[Route]) -> int:
     with connect(ctx.source, name="headrace control") as conn:
         capture.publish(conn, generation.names, [r.source for r in everything])
         first = capture.emit_marker(conn, ctx.name, f"published-{secrets.token_hex(6)}")
-        cut.open_snapshot(
-            ctx.source, first.xid, stop=ctx.stop, waiting=lambda who: _waiting(ctx, who)
-        ).close()
+        cut.open_snapshot(ctx.source, first.xid, stop=ctx.stop, waiting=_waiting(ctx)).close()
         capture.touch_publication(conn, generation.names)
         xids: list[int] = []
 
@@ -318,10 +327,8 @@ def _needs_rebuild(ctx: Context, conn: Connection, route: Route, wanted: bool, t
 
 
 def _detail(ctx: Context, route: Route) -> dict[str, object]:
-    for table in ctx.store.tables(ctx.name):
-        if table.source == route.source.name:
-            return dict(table.detail)
-    return {}
+    found = (t.detail for t in ctx.store.tables(ctx.name) if t.source == route.source.name)
+    return dict(next(found, {}))
 
 
 def _set_detail(ctx: Context, route: Route, **values: object) -> None:

@@ -42,7 +42,7 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Context:
     """What a load works with. generation None: a full load without a stream. again: tables that were live
-    before, whose log may have been interrupted. copied: told when every row has been read."""
+    before, whose log may have been interrupted. capture: asks for the connector, which may have been left for later."""
 
     name: str
     kafka: str
@@ -54,7 +54,7 @@ class Context:
     stop: Callable[[], bool]
     log: Callable[[str, str], None]
     live: Callable[[TableName], None]
-    copied: Callable[[], None]
+    capture: Callable[[], None]
     again: frozenset[TableName] = frozenset()
 
 
@@ -94,7 +94,6 @@ def load(ctx: Context, routes: Sequence[Route], everything: Sequence[Route]) -> 
                     lambda: _land(ctx, plans[job.route.source.name], snapshot.cut, before, proof),
                 ),
                 trouble=lambda error: _trouble(ctx, error),
-                copied=ctx.copied,
                 stop=ctx.stop,
             ),
         )
@@ -195,6 +194,7 @@ def _newer_than(ctx: Context, routes: Sequence[Route], everything: Sequence[Rout
 def _prove_start(ctx: Context) -> None:
     """Wait until the generation's first marker is read, committed, from Kafka."""
     if ctx.generation is not None:
+        ctx.capture()
         await_first(
             ctx.kafka, ctx.generation.marker_topic, ctx.generation.marker, capture.marker_text, stop=ctx.stop
         )

@@ -60,7 +60,7 @@ class Runner:
         self._stop_load = threading.Event()
         self._load_error: HeadraceError | None = None
         self._load_pause = 0.0
-        self._copied = threading.Event()
+        self._capture_now = threading.Event()
         self._head_start = 0.0
         self._catching: threading.Thread | None = None
         self._observed = 0.0
@@ -246,11 +246,11 @@ class Runner:
         if not self._generation.reserved:
             self._generation = self._makers.reserve(self.name, self._generation, source, routes)
             self._store.set_generation(self.name, self._generation.as_dict())
-            self._copied.clear()
+            self._capture_now.clear()
             pages = sum(leaf.pages for route in routes for leaf in route.source.leaves)
             loads = pipeline.spec.mode != "cdc_only" and pages > LARGE_PAGES
             self._head_start = time.monotonic() + HEAD_START_SECONDS if loads else 0.0
-        if time.monotonic() < self._head_start and not self._copied.is_set():
+        if time.monotonic() < self._head_start and not self._capture_now.is_set():
             return
         if not self._ready and not self._new_generation_needed():
             self._publish(routes)
@@ -393,7 +393,7 @@ class Runner:
             stop=lambda: self._stop.is_set() or self._stop_load.is_set(),
             log=self.log,
             live=self._made_live,
-            copied=self._copied.set,
+            capture=self._capture_now.set,
             again=frozenset(t.source for t in self._store.tables(self.name) if t.detail.get("loaded")),
         )
 
@@ -420,7 +420,7 @@ class Runner:
                 self._load_error = Bug("load", f"{type(error).__name__}: {error}", "See the worker's log.")
                 self._store.run_finished(run, "failed", errors=1, message=str(error))
             finally:
-                self._copied.set()
+                self._capture_now.set()
 
         self._load_thread = threading.Thread(target=body, name=f"load-{self.name}", daemon=True)
         self._load_thread.start()

@@ -36,14 +36,12 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Hooks:
-    """What a load tells: rows so far, that a table is full and gets its indexes, that it is done, trouble; copied:
-    that the last row of the last table was read."""
+    """What a load tells: rows so far, that a table is full and gets its indexes, that it is done, trouble."""
 
     rows: Callable[[Job], None] = lambda _: None
     indexing: Callable[[Job], None] = lambda _: None
     done: Callable[[Job], None] = lambda _: None
     trouble: Callable[[HeadraceError], None] = lambda _: None
-    copied: Callable[[], None] = lambda: None
     stop: Callable[[], bool] = lambda: False
 
 
@@ -74,7 +72,6 @@ class Loader:
         self._error: HeadraceError | None = None
         self._started = time.monotonic()
         self._total = 0
-        self._to_copy = 0
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Load all jobs, the largest first. Raises the first error that does not pass."""
@@ -83,7 +80,6 @@ class Loader:
         for job in sorted(jobs, key=lambda j: -sum(leaf.pages for leaf in j.route.source.leaves)):
             parts = read.ranges(job.route, tid_scan)
             job._left = len(parts)
-            self._to_copy += 1
             self._queue.extend((job, part) for part in parts)
         count = max(1, min(self._workers, len(self._queue)))
         threads = [
@@ -149,12 +145,9 @@ class Loader:
             self._total += rows
             full = job._left == 0
             if full:
-                self._to_copy -= 1
                 # Indexes are built by whoever is free next, while others go on copying.
                 self._queue.appendleft((job, None))
         self._hooks.rows(job)
-        if not self._to_copy:
-            self._hooks.copied()
         if full:
             self._hooks.indexing(job)
         self._throttle()

@@ -84,6 +84,16 @@ class Rest:
         """One call; its status."""
         return httpx.request(method, f"{self._base}{path}", timeout=30).status_code
 
+    def offsets(self) -> list[object]:
+        """Its offsets."""
+        found: list[object] = httpx.get(f"{self._base}/offsets", timeout=30).json()["offsets"]
+        return found
+
+    def reads(self, pair: Pair) -> bool:
+        """Whether it reads its slot."""
+        query = "SELECT 1 FROM pg_replication_slots WHERE slot_name = %s AND active"
+        return pair.src.execute(query, [slot_of(pair)]).fetchone() is not None
+
 
 def slot_of(pair: Pair) -> str:
     """The pipeline's slot."""
@@ -156,7 +166,9 @@ def test_connector_deleted_by_hand(lab: Lab, live: Pair) -> None:
     assert Rest(lab, live).name != rest.name
 
 
-def test_offsets_deleted_by_hand(lab: Lab, live: Pair) -> None:
+@pytest.mark.parametrize("resumed", [False, True], ids=["stopped", "resumed"])
+def test_offsets_deleted_by_hand(lab: Lab, live: Pair, resumed: bool) -> None:
+    """Also when the connector is resumed before anybody looks: then it waits, and passes over nothing."""
     rest = Rest(lab, live)
     # Else it may resume the connector before its offsets can be deleted.
     os.kill(lab.worker_pid(), signal.SIGSTOP)
@@ -164,6 +176,13 @@ def test_offsets_deleted_by_hand(lab: Lab, live: Pair) -> None:
         rest.call("PUT", "/stop")
         until(lambda: rest.call("DELETE", "/offsets") == 200, 60, "deleting the offsets")
         write(live, "without offsets")
+        if resumed:
+            assert rest.call("PUT", "/resume") == 202
+            log = lab.stack.data / "logs" / "connect.log"
+            until(lambda: rest.reads(live) or "before proceeding" in log.read_text(), 60, "the connector")
+            write(live, "while it waits")
+            if rest.reads(live):
+                until(rest.offsets, 60, "its offsets")
     finally:
         os.kill(lab.worker_pid(), signal.SIGCONT)
     said(live, "new cut")
@@ -171,7 +190,7 @@ def test_offsets_deleted_by_hand(lab: Lab, live: Pair) -> None:
 
 
 def test_offsets_deleted_while_the_worker_resumes(lab: Lab, live: Pair) -> None:
-    """Noticed, or put back: the connector never goes on from where the source is by now."""
+    """Noticed, sooner or later: the connector never goes on from where the source is by now."""
     for i in range(8):
         rest = Rest(lab, live)
         rest.call("PUT", "/stop")

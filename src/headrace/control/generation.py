@@ -138,24 +138,6 @@ class Makers:
             self._seed(generation, source)
             self.connect.resume(generation.connector)
 
-    def offsets_at_rest(self, generation: Generation, paused: bool) -> list[dict[str, Any]]:
-        """Offsets of a connector that is stopped, after the last of its tasks; or that is paused."""
-        if not paused:
-            # Changing any offset, be it one that nobody has, fences off a task that is still about to commit.
-            nobody = {"partition": {"server": f"{generation.prefix}-nobody"}, "offset": None}
-            self.connect.alter_offsets(generation.connector, [nobody])
-        return self.connect.offsets(generation.connector)
-
-    def resume(self, generation: Generation, offsets: list[dict[str, Any]], paused: bool) -> None:
-        """Let a connector that somebody stopped go on from its ``offsets_at_rest``, should they be deleted meanwhile.
-
-        Without any Debezium would begin at the source's present position. Those of a paused one are out of
-        everybody's reach.
-        """
-        if not paused:
-            self.connect.alter_offsets(generation.connector, offsets)
-        self.connect.resume(generation.connector)
-
     def _configure(
         self,
         pipeline: str,

@@ -76,15 +76,17 @@ class Watch:
             why = f"connector {generation.connector} was deleted"
         if why is None and status is not None and status.failed and lost_position(status.trace or ""):
             why = f"the connector has lost its place: {first_lines(status.trace or '')}"
-        if why is None and status is not None and status.state in ("STOPPED", "PAUSED"):
-            # Not our doing; whoever stopped it may have moved it as well.
-            paused = status.state == "PAUSED"
-            offsets = self._makers.offsets_at_rest(generation, paused)
-            if (why := _why_moved(generation, slot, offsets)) is None:
-                self._makers.resume(generation, offsets, paused)
-                # Whoever deletes them may come between even now.
-                why = _why_moved(generation, slot, connect.offsets(generation.connector))
-        elif why is None and status is not None:
+        if why is not None or status is None:
+            return why
+        # Not our doing; whoever stopped it may have moved it as well.
+        stopped = status.state in ("STOPPED", "PAUSED")
+        # Without offsets it runs and reads nothing.
+        silent = status.running and slot is not None and slot.active_pid is None
+        if stopped or silent:
+            why = _why_moved(generation, slot, connect.offsets(generation.connector))
+        if stopped and why is None:
+            connect.resume(generation.connector)
+        elif why is None:
             self._keep_running(generation, status, slot)
         return why
 

@@ -19,6 +19,7 @@ from headrace.errors import Precondition, Unavailable
 
 MARKER_PREFIX = "headrace"
 MARKER_TABLE = TableName("headrace", "marker")
+NEVER_MS = 100 * 365 * 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,7 +354,10 @@ def connector(
         "publication.name": names.publication,
         "publication.autocreate.mode": "disabled",
         "topic.prefix": names.prefix,
-        "snapshot.mode": "no_data",
+        # It begins at offsets that Headrace gives it. Without any it would pass over what the source did meanwhile:
+        # as it is, it waits for a snapshot that never comes.
+        "snapshot.mode": "initial",
+        "snapshot.delay.ms": str(NEVER_MS),
         "offset.mismatch.strategy": "trust_offset",
         "skipped.operations": "none",
         "tombstones.on.delete": "false",

@@ -68,3 +68,19 @@ def test_big_rows_and_transactions(lab: Lab, pair: Pair) -> None:
 @pytest.mark.timeout(1800)
 def test_big_rows_and_transactions_in_full(lab: Lab, pair: Pair) -> None:
     run(lab, pair, rows=1_000_000, megabytes=20)
+
+
+def test_a_backlog_that_is_small_only_while_compressed(lab: Lab, pair: Pair) -> None:
+    """What a fetch brings grows by far when it is taken apart."""
+    pair.src.execute(
+        "CREATE TABLE row (id int PRIMARY KEY, body text);"
+        "INSERT INTO row SELECT i, 'before' FROM generate_series(1, 20000) i"
+    )
+    pair.apply()
+    pair.cli("pause", pair.name)
+    pair.wait("paused")
+    pair.src.execute("UPDATE row SET body = repeat(chr(97 + id % 26), 25000)")
+    with watched(fresh_worker(lab)) as applying:
+        pair.cli("resume", pair.name)
+        pair.equal("row", seconds=300)
+    assert applying[0] < 500 * MB, f"applying took {applying[0] / MB:.0f} MB"

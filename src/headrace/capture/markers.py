@@ -19,8 +19,9 @@ CONSUMER = {
     "allow.auto.create.topics": False,
     "fetch.wait.max.ms": 100,
     "fetch.queue.backoff.ms": 5,
-    "fetch.message.max.bytes": 8 * 1024 * 1024,
-    "fetch.max.bytes": 64 * 1024 * 1024,
+    # Compressed; taken apart it may be a hundred times as much, all at once.
+    "fetch.message.max.bytes": 256 * 1024,
+    "fetch.max.bytes": 2 * 1024 * 1024,
     "queued.max.messages.kbytes": 32 * 1024,
     "receive.message.max.bytes": 300 * 1024 * 1024,
     "reconnect.backoff.ms": 50,

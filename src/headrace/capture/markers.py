@@ -21,7 +21,7 @@ CONSUMER = {
     "fetch.queue.backoff.ms": 5,
     # Compressed; taken apart it may be a hundred times as much, all at once.
     "fetch.message.max.bytes": 256 * 1024,
-    "fetch.max.bytes": 2 * 1024 * 1024,
+    "fetch.max.bytes": 1024 * 1024,
     "queued.max.messages.kbytes": 32 * 1024,
     "receive.message.max.bytes": 300 * 1024 * 1024,
     "reconnect.backoff.ms": 50,

@@ -173,3 +173,16 @@ def test_what_is_chosen_renamed_masked_and_filtered_is_the_same_loaded_and_strea
         "SELECT attname FROM pg_attribute WHERE attrelid = 'crm.persons'::regclass AND attnum > 0"
     )
     assert [c[0] for c in columns] == ["id", "kept", "country", "body", "list"]
+
+
+def test_the_plan_tells_all_that_will_run(pair: Pair) -> None:
+    """Run by hand on an empty target, its statements make everything; types, schemas and extensions included."""
+    pair.src.execute(
+        "CREATE EXTENSION hstore; CREATE SCHEMA other; CREATE TYPE other.mood AS ENUM ('ok', 'sad');"
+        "CREATE DOMAIN other.positive AS int CHECK (VALUE > 0);"
+        "CREATE TABLE other.t (id other.positive PRIMARY KEY, m other.mood[], h hstore, UNIQUE (m))"
+    )
+    statements = pair.cli("plan", "-f", str(pair.spec()))["pipelines"][0]["ddl"]
+    for statement in statements:
+        pair.tgt.execute(statement)
+    pair.tgt.execute("INSERT INTO other.t VALUES (1, '{ok}', 'a=>b')")

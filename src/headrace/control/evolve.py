@@ -162,9 +162,9 @@ class Evolution:
         self._routes[name] = new
         self._widened = True
         self._lenient[name] = self._lenient.get(name, frozenset()) | frozenset(names)
-        self._log("info", f"{name}: column {', '.join(names)} added")
+        again = "" if filled else "; what it holds in existing rows is in no event: loading the table again"
+        self._log("info", f"{name}: column {', '.join(names)} added{again}")
         if not filled:
-            # No event carries what the existing rows got.
             self.reload(name, finish=names, shape=shape_of(new))
         else:
             self._detail(name)

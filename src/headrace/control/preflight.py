@@ -86,6 +86,7 @@ def inspect(
     loads = spec.mode != "cdc_only"
     creates = spec.create_target and loads
     fresh = {r.target for r in found} - made if loads else set()
+    first: list[str] = []
     findings = collect(
         at(
             "source",
@@ -107,7 +108,7 @@ def inspect(
         at("target", lambda: checks_target.same_database(source_login, target_login, found)),
         at(
             "target",
-            lambda: checks_target.prerequisites(source_login, target_login, found) if creates else [],
+            lambda: checks_target.prerequisites(source_login, target_login, found, first) if creates else [],
         ),
         at(
             "kafka",
@@ -130,7 +131,7 @@ def inspect(
         "seconds": round(size / BYTES_PER_SECOND + 0.2 * len(found), 1),
     }
     statements = (
-        [s for r in found if r.target in fresh for s in (*ddl.create_table(r), *ddl.indexes(r))]
+        [*first, *(s for r in found if r.target in fresh for s in (*ddl.create_table(r), *ddl.indexes(r)))]
         if creates and not any(f.severity == "error" for f in findings)
         else []
     )

@@ -219,6 +219,7 @@ class Runner:
             )
         elif state.detail.get("shape") != shape:
             # Changed by the spec, or on the source while no worker looked: loaded again as it is now.
+            self.log("info", f"{state.source} or its part in the spec has changed: loading it again")
             self._store.update_table(self.name, state.source, target=route.target)
             self._evolution.reload(route.source.name, rebuild=bool(state.detail.get("loaded")), shape=shape)
 

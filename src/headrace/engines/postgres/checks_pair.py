@@ -54,8 +54,12 @@ def _instance(login: Login) -> tuple[object, ...]:
         return values(conn, _INSTANCE)[0]
 
 
-def prerequisites(source: Login, target: Login, routes: Sequence[Route]) -> list[Finding]:
+def prerequisites(
+    source: Login, target: Login, routes: Sequence[Route], ddl: list[str] | None = None
+) -> list[Finding]:
     """Extensions, types and collations that the target lacks and Headrace could not make.
+
+    ddl: takes the statements that would make what is lacking.
 
     What it could make is proven by trying, in a transaction that is rolled back; only for pipelines that
     create their tables. Raises HeadraceError where one side cannot be reached.
@@ -63,8 +67,12 @@ def prerequisites(source: Login, target: Login, routes: Sequence[Route]) -> list
     with open_checked(source) as left:
         with connect(target, name="headrace check", statement_timeout="10s", lock_timeout="3s") as right:
             with translated(target):
-                found = prerequisite_findings(left, right, routes)
-                return found or list(_refused(right, statements(left, right, routes)))
+                if found := prerequisite_findings(left, right, routes):
+                    return found
+                needed = statements(left, right, routes)
+                if ddl is not None:
+                    ddl += needed
+                return list(_refused(right, needed))
 
 
 def _refused(conn: Connection, needed: Sequence[str]) -> Iterator[Finding]:

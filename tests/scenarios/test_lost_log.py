@@ -168,7 +168,7 @@ def test_connector_deleted_by_hand(lab: Lab, live: Pair) -> None:
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["stopped", "resumed"])
 def test_offsets_deleted_by_hand(lab: Lab, live: Pair, resumed: bool) -> None:
-    """Also when the connector is resumed before anybody looks: then it waits, and passes over nothing."""
+    """Also when the connector is resumed before anybody looks: then it waits, and chooses no place itself."""
     rest = Rest(lab, live)
     # Else it may resume the connector before its offsets can be deleted.
     os.kill(lab.worker_pid(), signal.SIGSTOP)
@@ -190,7 +190,7 @@ def test_offsets_deleted_by_hand(lab: Lab, live: Pair, resumed: bool) -> None:
 
 
 def test_offsets_deleted_while_the_worker_resumes(lab: Lab, live: Pair) -> None:
-    """Noticed, sooner or later: the connector never goes on from where the source is by now."""
+    """Noticed, sooner or later: nothing is lost, and nothing comes twice."""
     for i in range(8):
         rest = Rest(lab, live)
         rest.call("PUT", "/stop")

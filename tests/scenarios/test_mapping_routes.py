@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import psycopg
+import pytest
+
 from support.lab import Pair
 
 PEOPLE = """
@@ -180,9 +183,11 @@ def test_the_plan_tells_all_that_will_run(pair: Pair) -> None:
     pair.src.execute(
         "CREATE EXTENSION hstore; CREATE SCHEMA other; CREATE TYPE other.mood AS ENUM ('ok', 'sad');"
         "CREATE DOMAIN other.positive AS int CHECK (VALUE > 0);"
-        "CREATE TABLE other.t (id other.positive PRIMARY KEY, m other.mood[], h hstore, UNIQUE (m))"
+        "CREATE TABLE other.t (id other.positive PRIMARY KEY, m other.mood[], h hstore, UNIQUE (m), CHECK (id < 10))"
     )
     statements = pair.cli("plan", "-f", str(pair.spec()))["pipelines"][0]["ddl"]
     for statement in statements:
         pair.tgt.execute(statement)
     pair.tgt.execute("INSERT INTO other.t VALUES (1, '{ok}', 'a=>b')")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        pair.tgt.execute("INSERT INTO other.t VALUES (10, '{sad}', NULL)")

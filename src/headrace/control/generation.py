@@ -179,7 +179,7 @@ class Makers:
             ) from error
 
     def _seed(self, generation: Generation, source: Login) -> None:
-        """Left to itself Debezium would begin at the source's present position, not at the slot's."""
+        """Where the slot begins: a connector without offsets waits for ever."""
         if self.connect.offsets(generation.connector):
             return
         if generation.connected:

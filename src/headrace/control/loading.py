@@ -343,7 +343,7 @@ def _make(ctx: Context, ends: _Ends, route: Route, load_id: str) -> Plan:
     with translated(), conn.transaction():
         land.drop_table(conn, route.target)
         run(conn, ddl.create_table(route, known=known))
-    finish = [*ddl.indexes(route, known=known), *ddl.checks_constraints(route, known=known)]
+    finish = ddl.finishing(route, known=known)
     return Plan(route, "fresh", Job(route, route.target, load_id, finish), made=True)
 
 
@@ -374,10 +374,7 @@ def _rebuild(ctx: Context, ends: _Ends, route: Route, load_id: str) -> Plan:
     _set_detail(ctx, route, shadow=shadow.name)
     with translated(), conn.transaction():
         run(conn, ddl.create_table(route, shadow, known=known))
-    finish = [
-        *ddl.indexes(route, shadow, known=known),
-        *ddl.checks_constraints(route, shadow, known=known),
-    ]
+    finish = ddl.finishing(route, shadow, known=known)
     after = ddl.swap(route, shadow, known=known)
     return Plan(route, "rebuild", Job(route, shadow, load_id, finish), after=after)
 

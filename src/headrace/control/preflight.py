@@ -131,7 +131,7 @@ def inspect(
         "seconds": round(size / BYTES_PER_SECOND + 0.2 * len(found), 1),
     }
     statements = (
-        [*first, *(s for r in found if r.target in fresh for s in (*ddl.create_table(r), *ddl.indexes(r)))]
+        [*first, *(s for r in found if r.target in fresh for s in (*ddl.create_table(r), *ddl.finishing(r)))]
         if creates and not any(f.severity == "error" for f in findings)
         else []
     )

@@ -354,8 +354,8 @@ def connector(
         "publication.name": names.publication,
         "publication.autocreate.mode": "disabled",
         "topic.prefix": names.prefix,
-        # It begins at offsets that Headrace gives it. Without any it would pass over what the source did meanwhile:
-        # as it is, it waits for a snapshot that never comes.
+        # It begins at offsets that Headrace gives it. Without any it would choose its place itself, and nothing would
+        # tell: as it is, it waits for a snapshot that never comes.
         "snapshot.mode": "initial",
         "snapshot.delay.ms": str(NEVER_MS),
         "offset.mismatch.strategy": "trust_offset",

@@ -25,6 +25,7 @@ from headrace.engines.postgres.columns import (
 from headrace.engines.postgres.indexes import (
     check_findings,
     checks_constraints,
+    finishing,
     foreign_keys,
     index_findings,
     indexes,
@@ -48,6 +49,7 @@ __all__ = [
     "facts",
     "findings",
     "finish_column",
+    "finishing",
     "foreign_keys",
     "indexes",
     "needs_backfill",

@@ -24,6 +24,11 @@ def indexes(route: Route, name: TableName | None = None, *, known: Facts | None 
     ]
 
 
+def finishing(route: Route, name: TableName | None = None, *, known: Facts | None = None) -> list[str]:
+    """What is made once the rows are in: ``indexes``, then ``checks_constraints``."""
+    return [*indexes(route, name, known=known), *checks_constraints(route, name, known=known)]
+
+
 def rename_indexes(route: Route, name: TableName, *, known: Facts | None = None) -> list[str]:
     """After a swap: give the indexes made for the shadow table ``name`` their final names."""
     suffix = shape.shadow_suffix(route, name)

@@ -4,10 +4,98 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import platformdirs
+
+from headrace.errors import Invalid
+
+
+def _secret() -> str:
+    return field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaSecurity:
+    """How to enter Kafka (``HEADRACE_KAFKA_*``); librdkafka's words. ca, cert, key: PEM files."""
+
+    security_protocol: str = "PLAINTEXT"
+    sasl_mechanism: str = ""
+    sasl_username: str = ""
+    sasl_password: str = _secret()
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+    key_password: str = _secret()
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSecurity:
+    """How to enter an HTTP service: basic authentication, the CA to believe, a client certificate (PEM files)."""
+
+    user: str = ""
+    password: str = _secret()
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may enter the API (``HEADRACE_*``).
+
+    admin_email, admin_password: the first account; the password is made and shown once when not given.
+    signup: whether strangers may sign up. access_seconds, refresh_seconds: lives of the tokens of a session.
+    oidc_issuer, oidc_audience: an OpenID Connect issuer whose tokens are believed. oidc_client_id,
+    oidc_client_secret: for signing in with a browser; oidc_role: role of accounts that come so, unless the
+    claim ``oidc_role_claim`` names one of ours. supabase_url: a Supabase project (its tokens are verified by its JWKS);
+    supabase_jwt_secret: by the shared secret instead.
+    """
+
+    admin_email: str = "admin@localhost"
+    admin_password: str = _secret()
+    signup: bool = False
+    access_seconds: int = 900
+    refresh_seconds: int = 14 * 86400
+    oidc_issuer: str = ""
+    oidc_audience: str = ""
+    oidc_client_id: str = ""
+    oidc_client_secret: str = _secret()
+    oidc_role: str = "user"
+    oidc_role_claim: str = "headrace_role"
+    supabase_url: str = ""
+    supabase_jwt_secret: str = _secret()
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """How the API serves (``HEADRACE_*``).
+
+    public_url: where users reach it; its host is believed beside loopback, https makes cookies secure.
+    trusted_proxies: addresses whose X-Forwarded-For is believed. cors_origins: other sites whose pages may call.
+    rate_*: requests a minute: of one principal, of one address that is not logged in, and logins of one address.
+    max_body_bytes: of a request. receive_seconds: in which the head, and then the body, of a request has to come.
+    """
+
+    public_url: str = ""
+    trusted_proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    rate_principal: int = 60_000
+    rate_anonymous: int = 600
+    rate_login: int = 30
+    max_body_bytes: int = 4 << 20
+    receive_seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How long what is kept (``HEADRACE_KEEP_*``): days."""
+
+    logs: int = 14
+    metrics: int = 31
+    audit: int = 365
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +106,29 @@ class Settings:
     kafka: bootstrap servers. connect: base URL of Kafka Connect's REST API.
     database_url: SQLAlchemy URL of the metadata; SQLite in ``data`` unless set.
     connect_secrets: folder that Kafka Connect's DirectoryConfigProvider may read (embedded Connect only);
-    None where Connect is external and cannot see our files.
+    None where Connect is external and cannot see our files. connect_secret_reference: how an external Connect
+    finds the password of a connection, e.g. ``${vault:headrace/{connection}:password}``. connect_log: Connect's log file.
+    redis: URL for rate limits and live fan-out across replicas. schema_registry: URL of a registry with Confluent's API.
+    log_format: ``json`` or ``text``.
     """
 
     data: Path
     kafka: str = "127.0.0.1:9092"
     connect: str = "http://127.0.0.1:8083"
-    database_url: str = ""
+    database_url: str = field(default="", repr=False)
     connect_secrets: Path | None = None
+    connect_secret_reference: str = ""
+    connect_log: Path | None = None
+    redis: str = field(default="", repr=False)
+    schema_registry: str = ""
+    log_format: str = "json"
+    log_level: str = "info"
+    kafka_security: KafkaSecurity = KafkaSecurity()
+    connect_security: HttpSecurity = HttpSecurity()
+    registry_security: HttpSecurity = HttpSecurity()
+    access: Access = Access()
+    web: Web = Web()
+    keep: Keeping = Keeping()
 
     @property
     def metadata_url(self) -> str:
@@ -49,22 +152,66 @@ class Settings:
             "HEADRACE_KAFKA": self.kafka,
             "HEADRACE_CONNECT": self.connect,
         }
-        if self.database_url:
-            env["HEADRACE_DATABASE_URL"] = self.database_url
-        if self.connect_secrets:
-            env["HEADRACE_CONNECT_SECRETS"] = str(self.connect_secrets)
+        for prefix, part in self._parts():
+            for each in fields(part):
+                value = getattr(part, each.name)
+                if each.name in ("data", "kafka", "connect") or each.name in PARTS or value == each.default:
+                    continue
+                env[prefix + each.name.upper()] = _said(value)
         return env
+
+    def _parts(self) -> list[tuple[str, Any]]:
+        return [("HEADRACE_", self), *((prefix, getattr(self, name)) for name, prefix in PARTS.items())]
+
+
+# Part -> what its variables begin with.
+PARTS = {
+    "kafka_security": "HEADRACE_KAFKA_",
+    "connect_security": "HEADRACE_CONNECT_",
+    "registry_security": "HEADRACE_SCHEMA_REGISTRY_",
+    "access": "HEADRACE_",
+    "web": "HEADRACE_",
+    "keep": "HEADRACE_KEEP_",
+}
 
 
 def from_environment(env: Mapping[str, str] = os.environ, data: Path | None = None) -> Settings:
-    """Settings from ``HEADRACE_*`` variables; ``data`` wins over ``HEADRACE_DATA``."""
+    """Settings from ``HEADRACE_*`` variables; ``data`` wins over ``HEADRACE_DATA``. Invalid ``bad_setting``."""
     folder = data or Path(env.get("HEADRACE_DATA") or platformdirs.user_data_dir("headrace"))
-    base = Settings(data=folder.expanduser().absolute())
-    secrets = env.get("HEADRACE_CONNECT_SECRETS")
-    return replace(
-        base,
-        kafka=env.get("HEADRACE_KAFKA") or base.kafka,
-        connect=env.get("HEADRACE_CONNECT") or base.connect,
-        database_url=env.get("HEADRACE_DATABASE_URL") or "",
-        connect_secrets=Path(secrets) if secrets else None,
-    )
+    hints = get_type_hints(Settings)
+    parts = {name: hints[name](**_given(hints[name], prefix, env)) for name, prefix in PARTS.items()}
+    own = _given(Settings, "HEADRACE_", env)
+    return Settings(**{**own, **parts, "data": folder.expanduser().absolute()})
+
+
+def _given(kind: Any, prefix: str, env: Mapping[str, str]) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {
+        each.name: _parsed(prefix + each.name.upper(), text, hints[each.name])
+        for each in fields(kind)
+        if each.name not in PARTS and (text := env.get(prefix + each.name.upper()))
+    }
+
+
+def _parsed(variable: str, text: str, kind: Any) -> Any:
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+                text.lower()
+            ]
+        if kind in (int, float):
+            return kind(text)
+    except (KeyError, ValueError):
+        wanted = "true or false" if kind is bool else "a number"
+        raise Invalid(
+            "bad_setting", f"{variable}: {wanted} is wanted", f"Mend the variable {variable}."
+        ) from None
+    if kind == tuple[str, ...]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return Path(text) if Path in (kind, *get_args(kind)) else text
+
+
+def _said(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(value) if isinstance(value, tuple) else str(value)

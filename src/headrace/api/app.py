@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import FastAPI
 
 from headrace.api import connections, page, pipelines, problems, system
-from headrace.api.guard import LOOPBACK, Hosts, token_check
+from headrace.api.guard import LOOPBACK, Aliases, Hosts
 from headrace.api.token import ensure_token
+from headrace.auth.gate import Gate
 from headrace.control.cases import Cases
 from headrace.settings import Settings
 from headrace.store import Store
+
+ROOMS = (system, connections, pipelines)
 
 
 def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     """The server's application; opens (and migrates) the store. host: what the server is bound to."""
     store = Store(settings)
-    token = ensure_token(settings.token_file)
+    gate = Gate(ensure_token(settings.token_file))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -35,20 +38,13 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
         lifespan=lifespan,
     )
     app.state.settings = settings
+    app.state.gate = gate
+    app.state.store = store
     app.state.cases = Cases(settings, store)
     problems.install(app)
+    app.add_middleware(Aliases)
     app.add_middleware(Hosts, allowed=LOOPBACK if host in LOOPBACK else None)
-    for prefix in ("/api/v1", "/api"):
-        app.include_router(_rooms(token), prefix=prefix, include_in_schema=prefix == "/api/v1")
+    for room in ROOMS:
+        app.include_router(room.router, prefix="/api/v1")
     app.include_router(page.router)
     return app
-
-
-def _rooms(token: str) -> APIRouter:
-    guarded = APIRouter(dependencies=[Depends(token_check(token))])
-    for room in (system, connections, pipelines):
-        guarded.include_router(room.router)
-    rooms = APIRouter()
-    rooms.include_router(system.open_router)
-    rooms.include_router(guarded)
-    return rooms

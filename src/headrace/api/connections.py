@@ -5,9 +5,10 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from headrace.api.bodies import ConnectionBody, NewConnection
+from headrace.api.guarded import Guarded
 from headrace.api.scope import JSON, Limit, Offset, Use, page
 
-router = APIRouter(tags=["connections"])
+router = APIRouter(tags=["connections"], route_class=Guarded)
 
 
 @router.get("/connections")

@@ -1,13 +1,9 @@
-"""Who may enter: the bearer token, the Host header (against DNS rebinding), and headers for browsers."""
+"""What stands around every request: the Host header (against DNS rebinding), aliases, headers for browsers."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Callable, Iterable
-from typing import Annotated
+from collections.abc import Iterable
 
-from fastapi import Depends
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,22 +17,21 @@ _SECURITY = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-_bearer = HTTPBearer(auto_error=False, description="The token of the installation")
-Given = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
 
-def token_check(token: str) -> Callable[[Given], None]:
-    """A dependency that lets only requests with this token pass; Denied ``unauthorized`` (401)."""
+class Aliases:
+    """``/api/...`` answers as ``/api/v1/...`` does."""
 
-    def check(given: Given) -> None:
-        if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
-            raise Denied(
-                "unauthorized",
-                "The token is missing or wrong" if given else "A bearer token is wanted",
-                "Send `Authorization: Bearer TOKEN`; the token is in the file `token` of the data folder.",
-            )
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
-    return check
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request under its full path."""
+        if scope["type"] in ("http", "websocket"):
+            path: str = scope["path"]
+            if path.startswith("/api/") and not path.startswith("/api/v1/"):
+                scope = {**scope, "path": "/api/v1/" + path.removeprefix("/api/")}
+        await self._app(scope, receive, send)
 
 
 class Hosts:

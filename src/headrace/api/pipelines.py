@@ -9,10 +9,11 @@ from fastapi import APIRouter, Body, Query
 from fastapi.responses import JSONResponse
 
 from headrace.api.bodies import NewPipeline, PipelineBody, VerifyBody, resolved
+from headrace.api.guarded import Guarded
 from headrace.api.scope import JSON, Limit, Offset, Use, page
 from headrace.errors import Conflict, NotFound
 
-router = APIRouter(tags=["pipelines"])
+router = APIRouter(tags=["pipelines"], route_class=Guarded)
 
 
 @router.get("/pipelines")

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from headrace.api.bodies import SpecBody, resolved
+from headrace.api.guarded import Guarded
 from headrace.api.scope import JSON, Use
 from headrace.errors import Unavailable
 from headrace.local import installation
@@ -14,11 +15,10 @@ from headrace.spec.load import spec_from
 from headrace.spec.models import SpecFile
 from headrace.spec.secrets import plain
 
-open_router = APIRouter(tags=["health"])
-router = APIRouter()
+router = APIRouter(route_class=Guarded)
 
 
-@open_router.get("/health/live")
+@router.get("/health/live", tags=["health"])
 def live() -> JSON:
     """The process answers."""
     return {"status": "ok"}

@@ -1,4 +1,4 @@
-"""What happened: logs, runs, metrics, audit, dead letters."""
+"""What happened: logs, runs, metrics, dead letters."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from headrace.errors import NotFound
 from headrace.spec.names import TableName
 from headrace.store.base import Part, new_id, pipeline_id
 from headrace.store.database import now
-from headrace.store.records import Audit, DeadLetter, LogLine, Metric, Run
-from headrace.store.schema import audit_logs, dead_letters, pipeline_logs, pipeline_metrics, pipeline_runs
+from headrace.store.records import DeadLetter, LogLine, Metric, Run
+from headrace.store.schema import dead_letters, pipeline_logs, pipeline_metrics, pipeline_runs
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -111,43 +111,6 @@ class Journal(Part):
                 query = query.where(table.c.timestamp < end)
             rows = transaction.execute(query.order_by(table.c.id.desc()).limit(limit)).all()
             return [_metric(row) for row in reversed(rows)]
-
-    def audit(
-        self,
-        entity_type: str,
-        entity_id: str,
-        action: str,
-        *,
-        old: dict[str, Any] | None = None,
-        new: dict[str, Any] | None = None,
-        user: str | None = None,
-    ) -> None:
-        """Write down who changed what. The caller masks secrets."""
-        values = {"old_values": old, "new_values": new, "user_id": user, "timestamp": now()}
-        with self._writing() as transaction:
-            transaction.execute(
-                insert(audit_logs).values(
-                    entity_type=entity_type, entity_id=entity_id, action=action, **values
-                )
-            )
-
-    def audits(self, limit: int = 200) -> list[Audit]:
-        """The newest changes first."""
-        query = select(audit_logs).order_by(audit_logs.c.id.desc()).limit(limit)
-        with self._reading() as transaction:
-            return [
-                Audit(
-                    r.id,
-                    r.timestamp,
-                    r.entity_type,
-                    r.entity_id,
-                    r.action,
-                    r.user_id,
-                    r.old_values,
-                    r.new_values,
-                )
-                for r in transaction.execute(query)
-            ]
 
     def add_dead_letter(
         self,

@@ -143,6 +143,9 @@ class Audit:
     entity_id: str
     action: str
     user: str | None
+    user_name: str | None
+    address: str | None
+    request_id: str | None
     old: dict[str, Any] | None
     new: dict[str, Any] | None
 

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from headrace.settings import Settings
+from headrace.store.alerts import Alerts
+from headrace.store.audits import Audits
+from headrace.store.cache import Cache
 from headrace.store.connections import Connections
 from headrace.store.database import open_engine
+from headrace.store.events import Events
 from headrace.store.journal import Journal
+from headrace.store.once import Once
 from headrace.store.pipelines import Pipelines
 from headrace.store.queue import Queue
+from headrace.store.samples import Samples
 from headrace.store.secrets import cipher
 from headrace.store.tables import Tables
+from headrace.store.users import Users
 
 
-class Store(Connections, Pipelines, Tables, Queue, Journal):
+class Store(
+    Connections, Pipelines, Tables, Queue, Journal, Samples, Events, Audits, Users, Once, Cache, Alerts
+):
     """Everything Headrace remembers. Opening migrates; each call is a transaction; threads may share one.
 
     Every call may raise Unavailable ``metadata_unavailable``.

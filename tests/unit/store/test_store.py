@@ -283,7 +283,7 @@ def test_runs_metrics_and_audit(store: Store, pipeline: PipelineSpec) -> None:
     assert [m.lag_seconds for m in store.metrics("p")] == [0.25]
     assert store.metrics("p", end=datetime.now(UTC) - timedelta(minutes=1)) == []
     store.audit("pipeline", "p", "created", new={"a": 1})
-    assert [(a.action, a.new, a.old) for a in store.audits()] == [("created", {"a": 1}, None)]
+    assert [(a.action, a.new, a.old) for a in store.audits()[0]] == [("created", {"a": 1}, None)]
 
 
 def test_dead_letters(store: Store, pipeline: PipelineSpec) -> None:

@@ -1,0 +1,61 @@
+"""The class of every route: asks who calls, whether they may, and lets the call act in their name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
+
+from headrace.actor import Actor, acting
+from headrace.api.once import once
+from headrace.auth import rights
+from headrace.auth.gate import Gate, Knock
+from headrace.auth.principal import Principal
+
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+
+
+class Guarded(APIRoute):
+    """A route that only those may use whom ``auth.rights`` lets; the principal is in ``request.state.principal``."""
+
+    def get_route_handler(self) -> Handler:
+        """The route's own handler behind the guard."""
+        handler = super().get_route_handler()
+        (method,) = (self.methods or set()) - {"HEAD"}
+        permission = rights.needed(method, self.path)
+
+        async def guarded(request: Request) -> Response:
+            gate: Gate = request.app.state.gate
+            principal = await run_in_threadpool(gate.enter, knock(request), permission)
+            request.state.principal = principal
+            with acting(actor(request, principal)):
+                if principal is None:
+                    return await handler(request)
+                return await once(request, principal.id, request.app.state.store, handler)
+
+        return guarded
+
+
+def knock(request: Request) -> Knock:
+    """What the request carries that the gate looks at."""
+    return Knock(
+        method=request.method,
+        authorization=request.headers.get("authorization", ""),
+        cookies=request.cookies,
+        csrf=request.headers.get("x-csrf-token", ""),
+        origin=request.headers.get("origin", ""),
+        address=request.client.host if request.client else "",
+    )
+
+
+def actor(request: Request, principal: Principal | None) -> Actor:
+    """In whose name the request acts."""
+    return Actor(
+        user=principal.id if principal else None,
+        name=principal.name if principal else "",
+        address=request.client.host if request.client else "",
+        request_id=getattr(request.state, "request_id", ""),
+    )

@@ -7,15 +7,16 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from headrace.api import connections, page, pipelines, problems, system
+from headrace.api import alerts, audit, connections, dead_letters, page, pipelines, problems, system
 from headrace.api.guard import LOOPBACK, Aliases, Hosts
 from headrace.api.token import ensure_token
 from headrace.auth.gate import Gate
+from headrace.control.alerts import AlertCases
 from headrace.control.cases import Cases
 from headrace.settings import Settings
 from headrace.store import Store
 
-ROOMS = (system, connections, pipelines)
+ROOMS = (system, connections, pipelines, dead_letters, alerts, audit)
 
 
 def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
@@ -41,6 +42,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.gate = gate
     app.state.store = store
     app.state.cases = Cases(settings, store)
+    app.state.alerts = AlertCases(store)
     problems.install(app)
     app.add_middleware(Aliases)
     app.add_middleware(Hosts, allowed=LOOPBACK if host in LOOPBACK else None)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from headrace.control import components, discovery, forms
 from headrace.control.applying import Intent, Plans
 from headrace.control.forms import JSON
-from headrace.errors import Conflict, Finding, HeadraceError, NotFound, preflight_failed
+from headrace.errors import Conflict, Finding, HeadraceError, NotFound, Precondition, preflight_failed
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
 from headrace.spec.names import TableName
 from headrace.spec.patterns import near_names, parse_table
 from headrace.spec.secrets import MASK, masked
 from headrace.store import Store
+from headrace.store.audits import AuditFilter
 from headrace.store.records import Connection, Pipeline
 
 
@@ -314,6 +315,37 @@ class Cases:
         """``{"name", "tables": [...]}`` with columns, keys and estimates."""
         connection = self._store.connection(name)
         return {"name": connection.name, "tables": discovery.tables(connection.spec)}
+
+    # --- what was written down
+
+    def audits(self, which: AuditFilter, limit: int, offset: int) -> tuple[list[JSON], int]:
+        """A page of changes, the newest first, and how many fit."""
+        found, total = self._store.audits(which, limit, offset)
+        return [forms.audit(a) for a in found], total
+
+    def every_audit(self, which: AuditFilter) -> Iterator[JSON]:
+        """All changes that fit, the oldest first."""
+        return map(forms.audit, self._store.every_audit(which))
+
+    def dead_letters(
+        self, name: str, status: str | None, table: str | None, limit: int, offset: int
+    ) -> tuple[list[JSON], int]:
+        """A page of events that the target refused, in the order they came, and how many fit."""
+        source = parse_table(table) if table else None
+        found, total = self._store.dead_letters(name, status, source, limit, offset)
+        return [forms.dead_letter(letter) for letter in found], total
+
+    def settle_dead_letters(self, name: str, action: str, ids: Sequence[str]) -> JSON:
+        """Discard waiting dead letters, all or none. Precondition ``not_supported_yet`` for a replay."""
+        if action == "replay":
+            raise Precondition(
+                "not_supported_yet",
+                "Dead letters cannot be replayed yet: a refused row pauses its table instead",
+                f"Mend the row or the target, then: headrace resync {name} TABLE.",
+            )
+        self._store.discard_dead_letters(name, ids)
+        self._note("pipeline", name, "dead_letters_discarded", new={"ids": list(ids)})
+        return {"settled": len(ids)}
 
     def _note(
         self, kind: str, name: str, action: str, *, old: JSON | None = None, new: JSON | None = None

@@ -10,11 +10,33 @@ from headrace import __version__
 from headrace.engines.model import Cut
 from headrace.spec.models import PipelineSpec
 from headrace.spec.secrets import masked
-from headrace.store.records import Connection, ConnectionTest, LogLine, Pipeline, Request, TableState
+from headrace.store.records import (
+    Audit,
+    Connection,
+    ConnectionTest,
+    DeadLetter,
+    LogLine,
+    Pipeline,
+    Request,
+    TableState,
+)
 from headrace.verify.certificate import CertifiedTable
 from headrace.verify.certificate import build as build_certificate
 
 JSON = dict[str, Any]
+AUDIT_FIELDS = (
+    "id",
+    "timestamp",
+    "entity_type",
+    "entity_id",
+    "action",
+    "user_id",
+    "user_name",
+    "address",
+    "request_id",
+    "old_values",
+    "new_values",
+)
 References = Mapping[str, dict[str, str]]
 
 
@@ -152,6 +174,41 @@ def log_line(line: LogLine) -> JSON:
         "component": line.component,
         "message": line.message,
         "context": line.context,
+    }
+
+
+def audit(entry: Audit) -> JSON:
+    """One change."""
+    values = (
+        entry.id,
+        _at(entry.ts),
+        entry.entity_type,
+        entry.entity_id,
+        entry.action,
+        entry.user,
+        entry.user_name,
+        entry.address,
+        entry.request_id,
+        entry.old,
+        entry.new,
+    )
+    return dict(zip(AUDIT_FIELDS, values, strict=True))
+
+
+def dead_letter(letter: DeadLetter) -> JSON:
+    """One event that the target refused."""
+    return {
+        "id": letter.id,
+        "table": str(letter.source),
+        "topic": letter.topic,
+        "offset": letter.offset,
+        "key": letter.key,
+        "cause": letter.cause,
+        "message": letter.message,
+        "event": letter.event,
+        "status": letter.status,
+        "created_at": _at(letter.created_at),
+        "updated_at": _at(letter.updated_at),
     }
 
 

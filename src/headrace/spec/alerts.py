@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_
 from pydantic_core import PydanticCustomError
 
 from headrace.spec.models import Model
+from headrace.spec.secrets import MASK
 
 Metric = Literal[
     "lag_seconds",
@@ -32,7 +33,8 @@ _ADDRESS = re.compile(r"[^@\s,]+@[^@\s,]+")
 
 
 def _url(value: SecretStr) -> SecretStr:
-    if not _URL.fullmatch(value.get_secret_value()):
+    # The mask of an answer, sent back, means: as it is.
+    if value.get_secret_value() != MASK and not _URL.fullmatch(value.get_secret_value()):
         raise PydanticCustomError("bad_url", "A URL with http or https is wanted")
     return value
 

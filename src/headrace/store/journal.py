@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 
 from headrace.errors import NotFound
 from headrace.spec.names import TableName
@@ -146,29 +147,40 @@ class Journal(Part):
             return id_
 
     def dead_letters(
-        self, name: str, status: str | None = None, source: TableName | None = None, limit: int = 100
-    ) -> list[DeadLetter]:
-        """Dead letters in the order they came (topic, offset)."""
+        self,
+        name: str,
+        status: str | None = None,
+        source: TableName | None = None,
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[list[DeadLetter], int]:
+        """A page of dead letters in the order they came (topic, offset), and how many fit."""
         table = dead_letters
         with self._reading() as transaction:
-            query = select(table).where(table.c.pipeline_id == pipeline_id(transaction, name))
+            fits = [table.c.pipeline_id == pipeline_id(transaction, name)]
             if status:
-                query = query.where(table.c.status == status)
+                fits.append(table.c.status == status)
             if source:
-                query = query.where(
-                    table.c.source_schema == source.schema, table.c.source_name == source.name
-                )
-            rows = transaction.execute(query.order_by(table.c.topic, table.c.event_offset).limit(limit))
-            return [_letter(row) for row in rows]
+                fits += [table.c.source_schema == source.schema, table.c.source_name == source.name]
+            total: int = transaction.execute(
+                select(func.count()).select_from(table).where(*fits)
+            ).scalar_one()
+            query = select(table).where(*fits).order_by(table.c.topic, table.c.event_offset)
+            return [_letter(row) for row in transaction.execute(query.limit(limit).offset(offset))], total
 
-    def update_dead_letter(self, id_: str, status: str) -> None:
-        """``replayed`` or ``discarded``; NotFound ``no_such_dead_letter``."""
+    def discard_dead_letters(self, name: str, ids: Sequence[str]) -> None:
+        """Discard waiting ones, all or none; NotFound ``no_such_dead_letter`` for one that does not wait."""
+        table = dead_letters
         with self._writing() as transaction:
-            changed = transaction.execute(
-                update(dead_letters).where(dead_letters.c.id == id_).values(status=status, updated_at=now())
-            )
-            if not changed.rowcount:
-                raise NotFound("no_such_dead_letter", f"There is no dead letter {id_}", "List them first.")
+            ours = (table.c.pipeline_id == pipeline_id(transaction, name)) & (table.c.status == "waiting")
+            for id_ in ids:
+                changed = transaction.execute(
+                    update(table).where(ours, table.c.id == id_).values(status="discarded", updated_at=now())
+                )
+                if not changed.rowcount:
+                    raise NotFound(
+                        "no_such_dead_letter", f"There is no waiting dead letter {id_}", "List them first."
+                    )
 
 
 def _run(row: Row[Any]) -> Run:

@@ -301,12 +301,16 @@ def test_dead_letters(store: Store, pipeline: PipelineSpec) -> None:
 
     second, first = add(2), add(1)
     assert add(2) == second
-    assert [d.id for d in store.dead_letters("p")] == [first, second]
-    store.update_dead_letter(first, "replayed")
-    assert [d.id for d in store.dead_letters("p", status="waiting")] == [second]
-    assert store.dead_letters("p", source=TableName("x", "y")) == []
+    assert [d.id for d in store.dead_letters("p")[0]] == [first, second]
     with pytest.raises(NotFound):
-        store.update_dead_letter("nope", "replayed")
+        store.discard_dead_letters("p", [first, "nope"])
+    store.discard_dead_letters("p", [first])
+    found, total = store.dead_letters("p", status="waiting")
+    assert ([d.id for d in found], total) == ([second], 1)
+    assert store.dead_letters("p", source=TableName("x", "y")) == ([], 0)
+    assert [d.id for d in store.dead_letters("p", limit=1, offset=1)[0]] == [second]
+    with pytest.raises(NotFound):
+        store.discard_dead_letters("p", [first])
 
 
 def test_threads_share_a_store(store: Store, pipeline: PipelineSpec) -> None:

@@ -100,6 +100,12 @@ class Unavailable(HeadraceError):
     kind = "unavailable"
 
 
+class TooMany(HeadraceError):
+    """Asked too often; ``retry_after`` in the context says in how many seconds to ask again."""
+
+    kind = "too_many"
+
+
 class Bug(HeadraceError):
     """Headrace itself is wrong; nothing the user can mend."""
 
@@ -107,7 +113,7 @@ class Bug(HeadraceError):
 
 
 KINDS: dict[str, type[HeadraceError]] = {
-    c.kind: c for c in (Invalid, NotFound, Conflict, Precondition, Denied, Unavailable, Bug)
+    c.kind: c for c in (Invalid, NotFound, Conflict, Precondition, Denied, Unavailable, TooMany, Bug)
 }
 
 

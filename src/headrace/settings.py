@@ -141,6 +141,11 @@ class Settings:
         return self.data / "token"
 
     @property
+    def admin_file(self) -> Path:
+        """File with the first account's made password, mode 0600, until it was shown."""
+        return self.data / "admin-password"
+
+    @property
     def key_file(self) -> Path:
         """File with the key that encrypts stored secrets, mode 0600."""
         return self.data / "secret.key"

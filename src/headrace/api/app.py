@@ -7,26 +7,39 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from headrace.api import alerts, audit, connections, dead_letters, page, pipelines, problems, system
+from headrace.api import (
+    alerts,
+    audit,
+    auth,
+    connections,
+    dead_letters,
+    page,
+    pipelines,
+    problems,
+    system,
+    users,
+)
 from headrace.api.guard import LOOPBACK, Aliases, Hosts
 from headrace.api.token import ensure_token
 from headrace.auth.gate import Gate
+from headrace.auth.signin import SignIn
 from headrace.control.alerts import AlertCases
 from headrace.control.cases import Cases
 from headrace.settings import Settings
 from headrace.store import Store
 
-ROOMS = (system, connections, pipelines, dead_letters, alerts, audit)
+ROOMS = (system, auth, users, connections, pipelines, dead_letters, alerts, audit)
 
 
 def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     """The server's application; opens (and migrates) the store. host: what the server is bound to."""
     store = Store(settings)
-    gate = Gate(ensure_token(settings.token_file))
+    gate = Gate(settings, store, ensure_token(settings.token_file))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        gate.refusals.flush()
         store.close()
 
     app = FastAPI(
@@ -40,6 +53,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     )
     app.state.settings = settings
     app.state.gate = gate
+    app.state.sign_in = SignIn(settings, gate.signer, gate.foreigners)
     app.state.store = store
     app.state.cases = Cases(settings, store)
     app.state.alerts = AlertCases(store)

@@ -47,6 +47,7 @@ def knock(request: Request) -> Knock:
         cookies=request.cookies,
         csrf=request.headers.get("x-csrf-token", ""),
         origin=request.headers.get("origin", ""),
+        host=request.headers.get("host", ""),
         address=request.client.host if request.client else "",
     )
 

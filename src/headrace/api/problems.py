@@ -22,14 +22,17 @@ STATUS = {
     "precondition": 412,
     "denied": 403,
     "unavailable": 503,
+    "too_many": 429,
     "bug": 500,
 }
+# What was sent to prove who one is does not do.
+UNPROVEN = frozenset({"unauthorized", "wrong_login"})
 _log = logging.getLogger(__name__)
 
 
 def problem(error: HeadraceError, status: int | None = None) -> JSONResponse:
     """The problem document of an error. Beside RFC 9457's fields it carries code, kind, guidance, context."""
-    code = status or (401 if error.code == "unauthorized" else STATUS[error.kind])
+    code = status or (401 if error.code in UNPROVEN else STATUS[error.kind])
     body = {
         "type": f"urn:headrace:error:{error.code}",
         "title": error.code.replace("_", " "),
@@ -37,7 +40,9 @@ def problem(error: HeadraceError, status: int | None = None) -> JSONResponse:
         "detail": error.message,
         **error.as_dict(),
     }
-    headers = {"www-authenticate": "Bearer"} if code == 401 else None
+    headers = {"www-authenticate": "Bearer"} if code == 401 else {}
+    if retry_after := error.context.get("retry_after"):
+        headers["retry-after"] = str(retry_after)
     return JSONResponse(jsonable_encoder(body), code, headers, media_type="application/problem+json")
 
 

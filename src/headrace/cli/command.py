@@ -29,6 +29,7 @@ EXIT = {
     "precondition": 4,
     "denied": 4,
     "unavailable": 5,
+    "too_many": 5,
     "conflict": 1,
     "bug": 1,
 }

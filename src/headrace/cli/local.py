@@ -91,11 +91,15 @@ def _say_up(options: Options, as_json: bool) -> None:
 
     rows = installation.status(options.data)
     token = (options.data / "token").read_text(encoding="ascii").strip()
-    _say(
-        {"ready": True, "url": options.url, "data": str(options.data), "components": rows},
-        f"Headrace runs on {options.data}. Status page: {options.url}/#token={token}",
-        as_json,
-    )
+    words = f"Headrace runs on {options.data}. Status page: {options.url}/#token={token}"
+    result = {"ready": True, "url": options.url, "data": str(options.data), "components": rows}
+    file = settings.Settings(options.data).admin_file
+    if file.exists():
+        email, _, password = file.read_text(encoding="ascii").strip().partition(" ")
+        words += f"\nThe first account is {email}, its password {password} (shown this once)"
+        result["admin"] = {"email": email, "password": password}
+        file.unlink()
+    _say(result, words, as_json)
 
 
 def _say(result: dict[str, Any], words: str, as_json: bool) -> None:

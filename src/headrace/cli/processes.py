@@ -18,6 +18,8 @@ from headrace.cli import show
 from headrace.cli.command import Session, command
 from headrace.cli.locate import record_file
 from headrace.errors import Unavailable
+from headrace.settings import Settings
+from headrace.store.secrets import create_private
 
 
 def register(app: typer.Typer) -> None:
@@ -39,16 +41,29 @@ def server(
     settings = session.settings
     with _bound(host, port) as bound:
         url = f"http://{_reachable(host)}:{bound.getsockname()[1]}"
-        config = uvicorn.Config(
-            create_app(settings, host), log_level="warning", access_log=False, timeout_graceful_shutdown=5
-        )
+        app = create_app(settings, host)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
         # uvicorn ends orderly on SIGTERM, then raises the signal again for whoever listened before it.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with _recorded(settings.data, url):
             session.answer(
                 {"url": url, "pid": os.getpid()}, lambda f: show.line(f"Headrace serves {f['url']}")
             )
+            _first_admin(app.state.gate.people.ensure_admin(), settings)
             uvicorn.Server(config).run(sockets=[bound])
+
+
+def _first_admin(made: tuple[str, str | None] | None, settings: Settings) -> None:
+    """Tell a password that was made for the first account: to whoever looks, else by a file that only we can read."""
+    if made is None or made[1] is None:
+        return
+    email, password = made
+    if sys.stdout.isatty():
+        show.line(f"The first account is {email}, its password {password} (shown this once)")
+        return
+    settings.admin_file.unlink(missing_ok=True)
+    create_private(settings.admin_file, f"{email} {password}\n")
+    print(f"The first account's password is in {settings.admin_file}", file=sys.stderr)
 
 
 def worker(session: Session) -> None:

@@ -18,6 +18,7 @@ class Cipher:
     """Encrypts with the first key, decrypts with any (put a new key first to rotate)."""
 
     def __init__(self, keys: list[str]) -> None:
+        self.keys = tuple(keys)
         try:
             self._fernet = MultiFernet([Fernet(key) for key in keys])
         except ValueError:

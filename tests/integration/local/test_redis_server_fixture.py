@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
 from support.redis_server import RedisServer
+
+ONCE = Retry(NoBackoff(), 0)
 
 
 def test_wants_the_password_and_forgets_when_killed() -> None:
@@ -12,12 +17,12 @@ def test_wants_the_password_and_forgets_when_killed() -> None:
         with redis.Redis.from_url(server.url) as client:
             assert client.ping()
             client.set("a", 1)
-        with redis.Redis(port=server.port) as stranger, pytest.raises(redis.AuthenticationError):
+        with redis.Redis(port=server.port, retry=ONCE) as stranger, pytest.raises(redis.AuthenticationError):
             stranger.ping()
         url = server.url
         server.kill()
         assert not server.alive
-        with redis.Redis.from_url(url) as client:
+        with redis.Redis.from_url(url, retry=ONCE) as client:
             with pytest.raises(redis.ConnectionError):
                 client.ping()
             server.start()
@@ -31,7 +36,7 @@ def test_starts_again_after_a_stop_and_can_be_frozen() -> None:
     with RedisServer() as server:
         server.stop()
         server.start()
-        with redis.Redis.from_url(server.url, socket_timeout=0.2, retry=None) as client:
+        with redis.Redis.from_url(server.url, socket_timeout=0.2, retry=ONCE) as client:
             assert client.ping()
             server.freeze()
             with pytest.raises(redis.TimeoutError):

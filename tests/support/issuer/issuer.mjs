@@ -27,7 +27,6 @@ function build(config) {
     routes: { jwks: '/.well-known/jwks.json' },
     scopes: SCOPES.split(' '),
     claims: { openid: ['sub', 'headrace_role'], email: ['email', 'email_verified'], profile: ['name'] },
-    conformIdTokenClaims: false,
     pkce: { required: () => true },
     ttl: { AccessToken: config.lifetime, ClientCredentials: config.lifetime, IdToken: config.lifetime },
     findAccount: (_ctx, sub) => accounts.has(sub) && { accountId: sub, claims: () => ({ ...accounts.get(sub), sub }) },

@@ -12,6 +12,7 @@ import pytest
 import uvicorn
 from api_server import Running
 
+from headrace.api import serving
 from headrace.api.app import create_app
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec
@@ -21,7 +22,7 @@ from headrace.store import Store
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
     settings = Settings(tmp_path, kafka="127.0.0.1:1", connect="http://127.0.0.1:1")
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=0, log_level="error"))
+    server = uvicorn.Server(serving.config(create_app(settings), settings, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

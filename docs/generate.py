@@ -19,11 +19,12 @@ from headrace.spec.models import SUPPORTED, SpecFile
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from examine.packages import licence, licences, runtime_packages  # noqa: E402
+from examine.packages import licences  # noqa: E402
 
 REFERENCE = ROOT / "docs" / "reference"
 NOTICE = ROOT / "NOTICE"
 BEGIN, END = "--- Python packages: begin ---", "--- Python packages: end ---"
+PACKAGES = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
 MADE = "<!-- Made by docs/generate.py; change the code it comes from. -->\n"
 
 
@@ -194,13 +195,13 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 def notice() -> str:
     """NOTICE with its Python part made anew."""
     lines = "".join(f"{name:<22} {words}\n" for name, words in licences().items())
-    pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
-    return pattern.sub(lambda _: f"{BEGIN}\n{lines}{END}", NOTICE.read_text(encoding="utf-8"))
+    return PACKAGES.sub(lambda _: f"{BEGIN}\n{lines}{END}", NOTICE.read_text(encoding="utf-8"))
 
 
 def unlisted() -> list[str]:
     """Packages that NOTICE does not name and that an installation has on some supported Python and platform."""
-    listed = {line.split()[0] for line in NOTICE.read_text(encoding="utf-8").splitlines() if line.strip()}
+    part = PACKAGES.search(NOTICE.read_text(encoding="utf-8"))
+    listed = {line.split()[0] for line in part[0].splitlines()} if part else set()
     return [name for name in licences() if name not in listed]
 
 
@@ -214,10 +215,8 @@ def pages() -> dict[Path, str]:
 
 def stale() -> list[str]:
     """What is not as it would be generated now."""
-    old = [
-        path.name for path, text in pages().items() if not path.exists() or path.read_text("utf-8") != text
-    ]
-    return [*old, *(f"NOTICE lacks {name}" for name in unlisted())]
+    wanted = {**pages(), NOTICE: notice()}
+    return [path.name for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
 
 
 def main() -> int:

@@ -29,7 +29,9 @@ from headrace.local.artifacts import ENGINE, Artifact, locked
 SBOM = ROOT / "sbom.json"
 LOCK = ROOT / "requirements.lock"
 
-_PINNED = re.compile(r"^(?P<name>[\w.-]+)==(?P<version>\S+)(?P<hashes>(?:.*\\\n.*--hash=sha256:\w+)+)", re.MULTILINE)
+_PINNED = re.compile(
+    r"^(?P<name>[\w.-]+)==(?P<version>\S+)(?P<hashes>(?:.*\\\n.*--hash=sha256:\w+)+)", re.MULTILINE
+)
 _DIGEST = re.compile(r"--hash=sha256:(\w+)")
 # What fastapi-offline carries, and where its files say which version it is.
 _INSIDE = (
@@ -80,7 +82,9 @@ def _python(name: str, version: str, words: dict[str, str], hashes: str) -> Comp
 
 def _inside() -> Iterator[Component]:
     for name, words, file, pattern in _INSIDE:
-        text = Path(str(distribution("fastapi-offline").locate_file(f"fastapi_offline/static/{file}"))).read_text("utf-8")
+        text = Path(
+            str(distribution("fastapi-offline").locate_file(f"fastapi_offline/static/{file}"))
+        ).read_text("utf-8")
         found = re.search(pattern, text)
         if found is None:
             raise KeyError(f"{file} of fastapi-offline does not say its version as expected")

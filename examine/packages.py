@@ -46,6 +46,7 @@ _SPDX = {
     "ISC License": "ISC",
     "ISC License (ISCL)": "ISC",
     "MIT License": "MIT",
+    "UNKNOWN": "?",
 }
 
 
@@ -87,13 +88,12 @@ def licence(name: str, package: Distribution | None) -> str:
     """A package's licence, as SPDX where its words allow it; ``?`` where nothing is known."""
     if name in _SAID or package is None:
         return _SAID.get(name, "?")
-    meta = package.metadata
-    classifiers = [c.split(" :: ")[-1] for c in meta.get_all("Classifier") or [] if c.startswith("License")]
-    short = (meta.get("License") or "").strip()
+    short = "".join(_metadata(package, "License")).strip()
+    listed = [c.split(" :: ")[-1] for c in _metadata(package, "Classifier") if c.startswith("License")]
     words = (
-        meta.get("License-Expression")
+        "".join(_metadata(package, "License-Expression"))
         or (short if 0 < len(short) < 40 else "")
-        or "; ".join(classifiers)
+        or "; ".join(listed)
         or "?"
     )
     return _SPDX.get(words, words)
@@ -122,6 +122,10 @@ def _wanted(text: str, extra: str) -> tuple[str, list[str]] | None:
     if marker is not None and not any(marker.evaluate({**one, "extra": extra}) for one in _ENVIRONMENTS):
         return None
     return normal(wanted.name), sorted(wanted.extras)
+
+
+def _metadata(package: Distribution, field: str) -> list[str]:
+    return package.metadata.get_all(field) or []
 
 
 def _requires(name: str) -> Iterator[str]:

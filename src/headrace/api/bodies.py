@@ -33,10 +33,40 @@ class PipelineBody(PipelineSpec):
 
     start: StrictBool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _older_words(cls, data: Any) -> Any:
+        return _translated(data) if isinstance(data, dict) and data.keys() & _OLDER else data
+
     def spec(self) -> PipelineSpec:
         """The pipeline's spec alone."""
         own = {name: getattr(self, name) for name in PipelineSpec.model_fields}
         return PipelineSpec.model_construct(**own)
+
+
+# Words of the older design -> what is said instead (ADR 0008).
+_OLDER = frozenset({"frequency_minutes", "enable_full_load", "auto_create_target", "mode"})
+_OLDER_MODES = {"batch": "full_load_only", "log": "full_load_and_cdc", "micro-batch": "full_load_and_cdc"}
+
+
+def _translated(data: dict[str, Any]) -> dict[str, Any]:
+    said = {
+        k: v
+        for k, v in data.items()
+        if k not in ("frequency_minutes", "enable_full_load", "auto_create_target")
+    }
+    mode, minutes = data.get("mode"), data.get("frequency_minutes")
+    if mode in _OLDER_MODES:
+        said["mode"] = _OLDER_MODES[mode]
+    if data.get("enable_full_load") is False and said.get("mode", "full_load_and_cdc") == "full_load_and_cdc":
+        said["mode"] = "cdc_only"
+    if minutes is not None and mode == "batch":
+        said["schedule"] = {"every": f"{minutes}m"}
+    elif minutes is not None:
+        said["apply"] = {"every": f"{minutes}m"}
+    if "auto_create_target" in data:
+        said["create_target"] = data["auto_create_target"]
+    return said
 
 
 class NewPipeline(PipelineBody):

@@ -2,59 +2,106 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from typing import Annotated, Any, Literal
 
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel
+
+from headrace.api.answers import ConnectionAnswer, ConnectionTestAnswer, TestedAnswer
 from headrace.api.bodies import ConnectionBody, NewConnection
+from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
+from headrace.api.paging import Page
+from headrace.api.schemas import DiscoveredTable
 from headrace.api.scope import JSON, Limit, Offset, Use, page
 
 router = APIRouter(tags=["connections"], route_class=Guarded)
+Sort = Literal["name", "-name", "host", "-host", "created_at", "-created_at", "updated_at", "-updated_at"]
 
 
-@router.get("/connections")
-def listed(use: Use, limit: Limit = 100, offset: Offset = 0) -> JSON:
+class ConnectionTables(BaseModel):
+    """The tables behind a connection."""
+
+    name: str
+    tables: list[DiscoveredTable]
+
+
+@router.get("/connections", response_model=Page[ConnectionAnswer])
+def listed(
+    use: Use,
+    q: Annotated[str | None, Query(max_length=200, description="Part of the name, host or database")] = None,
+    engine: Annotated[str | None, Query(max_length=32)] = None,
+    sort: Sort = "name",
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> JSON:
     """All connections, secrets masked."""
-    return page(use.connections(), limit, offset)
+    found = [c for c in use.connections() if (engine is None or c["engine"] == engine) and _fits(c, q)]
+    found.sort(key=lambda c: str(c[sort.removeprefix("-")]), reverse=sort.startswith("-"))
+    return page(found, limit, offset)
 
 
-@router.post("/connections", status_code=201)
-def create(use: Use, body: NewConnection) -> JSON:
+@router.get("/connections/schema", response_model=dict[str, Any])
+def schema() -> JSON:
+    """The JSON schema of a connection, from which forms are drawn."""
+    return NewConnection.model_json_schema()
+
+
+@router.post("/connections", status_code=201, response_model=ConnectionAnswer)
+def create(use: Use, body: NewConnection, response: Response) -> JSON:
     """Store a new connection."""
-    return use.add_connection(body.name, body.spec(), body.references)
+    return _tagged(response, use.add_connection(body.name, body.spec(), body.references))
 
 
-@router.get("/connections/{id}")
-def get(use: Use, id: str) -> JSON:
+@router.get("/connections/{id}", response_model=ConnectionAnswer)
+def get(use: Use, id: str, response: Response) -> JSON:
     """One connection by name or id, secrets masked."""
-    return use.connection(id)
+    return _tagged(response, use.connection(id))
 
 
-@router.put("/connections/{id}")
-def put(use: Use, id: str, body: ConnectionBody) -> JSON:
-    """Change a connection."""
-    return use.put_connection(use.connection(id)["name"], body.spec(), body.references)
+@router.put("/connections/{id}", response_model=ConnectionAnswer)
+def put(use: Use, id: str, body: ConnectionBody, response: Response, if_match: IfMatch = None) -> JSON:
+    """Change a connection; a password sent as its mask stays what it was."""
+    before = use.connection(id)
+    require(if_match, _tag(before))
+    expected = None if if_match is None else int(before["version"])
+    return _tagged(response, use.put_connection(before["name"], body.spec(), body.references, expected))
 
 
 @router.delete("/connections/{id}", status_code=204)
-def delete(use: Use, id: str) -> Response:
+def delete(use: Use, id: str, if_match: IfMatch = None) -> Response:
     """Forget a connection that no pipeline uses."""
+    require(if_match, _tag(use.connection(id)))
     use.delete_connection(id)
     return Response(status_code=204)
 
 
-@router.post("/connections/{id}/test")
+@router.post("/connections/{id}/test", response_model=TestedAnswer)
 def log_in(use: Use, id: str) -> JSON:
     """Log in and say what is there."""
     return use.test_connection(id)
 
 
-@router.get("/connections/{id}/tests")
+@router.get("/connections/{id}/tests", response_model=Page[ConnectionTestAnswer])
 def past_tests(use: Use, id: str, limit: Limit = 50, offset: Offset = 0) -> JSON:
     """Past tests, newest first."""
     return page(use.connection_tests(id), limit, offset)
 
 
-@router.get("/connections/{id}/tables")
+@router.get("/connections/{id}/tables", response_model=ConnectionTables)
 def tables(use: Use, id: str) -> JSON:
     """The tables behind a connection, with columns, keys and estimates."""
     return use.discover(id)
+
+
+def _fits(connection: JSON, q: str | None) -> bool:
+    return q is None or any(q.lower() in str(connection[f]).lower() for f in ("name", "host", "database"))
+
+
+def _tag(connection: JSON) -> str:
+    return etag("connection", connection["id"], connection["version"])
+
+
+def _tagged(response: Response, connection: JSON) -> JSON:
+    response.headers["etag"] = _tag(connection)
+    return connection

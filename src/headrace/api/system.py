@@ -6,6 +6,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from headrace.api.answers import (
+    AppliedAnswer,
+    CheckAnswer,
+    HealthAnswer,
+    LiveAnswer,
+    PlansAnswer,
+    RequestAnswer,
+    StatusAnswer,
+)
 from headrace.api.bodies import SpecBody, resolved
 from headrace.api.guarded import Guarded
 from headrace.api.scope import JSON, Use
@@ -18,13 +27,13 @@ from headrace.spec.secrets import plain
 router = APIRouter(route_class=Guarded)
 
 
-@router.get("/health/live", tags=["health"])
+@router.get("/health/live", tags=["health"], response_model=LiveAnswer)
 def live() -> JSON:
     """The process answers."""
     return {"status": "ok"}
 
 
-@router.get("/health/ready", tags=["health"])
+@router.get("/health/ready", tags=["health"], response_model=StatusAnswer)
 def ready(use: Use, request: Request) -> JSON:
     """200 when every component runs, else 503 naming those that do not."""
     status = _status(use, request)
@@ -34,20 +43,20 @@ def ready(use: Use, request: Request) -> JSON:
     return status
 
 
-@router.get("/health", tags=["health"])
+@router.get("/health", tags=["health"], response_model=HealthAnswer)
 def health(use: Use, request: Request) -> JSON:
     """Every component and its state; always 200."""
     status = _status(use, request)
     return {"status": "ok" if status["ready"] else "degraded", "components": status["components"]}
 
 
-@router.get("/status", tags=["status"])
+@router.get("/status", tags=["status"], response_model=StatusAnswer)
 def status(use: Use, request: Request) -> JSON:
     """Components and pipelines."""
     return _status(use, request)
 
 
-@router.post("/check", tags=["spec"])
+@router.post("/check", tags=["spec"], response_model=CheckAnswer)
 def check(use: Use, body: SpecBody) -> JSON:
     """Preflight of a whole spec: every finding. ``ok`` when none blocks."""
     found = use.check(_spec(body))
@@ -56,19 +65,19 @@ def check(use: Use, body: SpecBody) -> JSON:
     return {"ok": not blocked, "pipelines": listed}
 
 
-@router.post("/plan", tags=["spec"])
+@router.post("/plan", tags=["spec"], response_model=PlansAnswer)
 def plan(use: Use, body: SpecBody) -> JSON:
     """What `apply` would bring about."""
     return use.plan(_spec(body))
 
 
-@router.post("/apply", tags=["spec"])
+@router.post("/apply", tags=["spec"], response_model=AppliedAnswer)
 def apply(use: Use, body: SpecBody) -> JSON:
     """Bring a spec about: stored, and started unless told not to. Repeating it changes nothing."""
     return use.apply(_spec(body), body.start, body.references)
 
 
-@router.get("/requests/{id}", tags=["requests"])
+@router.get("/requests/{id}", tags=["requests"], response_model=RequestAnswer)
 def request(use: Use, id: str) -> JSON:
     """How something asked of the worker stands."""
     return use.request(id)

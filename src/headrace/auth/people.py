@@ -80,7 +80,8 @@ class People:
             passwords.check_rules(password, self._store.user(name).email)
             changes["hashed_password"] = passwords.hashed(password)
         old, new = self._store.change_user(name, changes, expected)
-        said = {**form(new), **({"password": "changed"} if password is not None else {})}
+        word = {"password": "changed"}  # nosec B105  # pragma: allowlist secret
+        said = {**form(new), **(word if password is not None else {})}
         self._store.audit("user", new.id, "updated", old=form(old), new=said)
         return new
 

@@ -103,7 +103,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def _reachable(host: str) -> str:
-    if host in ("0.0.0.0", "::"):
+    if host in ("0.0.0.0", "::"):  # nosec B104  # compared, not bound
         return "127.0.0.1"
     return f"[{host}]" if ":" in host else host
 

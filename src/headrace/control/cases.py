@@ -38,11 +38,18 @@ class Cases:
         """What `apply` would bring about, per pipeline: tables, DDL, estimate, findings."""
         return self._plans.plan(spec)
 
-    def apply(self, spec: SpecFile, start: bool = True, references: forms.References | None = None) -> JSON:
+    def apply(
+        self,
+        spec: SpecFile,
+        start: bool = True,
+        references: forms.References | None = None,
+        expected: int | None = None,
+    ) -> JSON:
         """Store the spec and (unless told not to) start its pipelines; repeating it changes nothing.
 
-        references: connection -> field -> ``${env:X}``, kept for display. Raises Precondition ``preflight``
-        or Conflict before anything is stored.
+        references: connection -> field -> ``${env:X}``, kept for display. expected: the version that the spec of
+        the (one) pipeline has now. Raises Precondition ``preflight`` or ``stale``, or Conflict, before anything is
+        stored.
         """
         intents = self._plans.intents(spec, start)
         findings = self._plans.preflight([i for i in intents if i.needs_preflight])
@@ -53,13 +60,14 @@ class Cases:
             {"name": name, "result": self._put_connection(name, wanted, (references or {}).get(name, {}))}
             for name, wanted in spec.connections.items()
         ]
-        pipelines = [self._apply_one(intent, findings.get(intent.name, [])) for intent in intents]
+        pipelines = [self._apply_one(i, findings.get(i.name, []), expected) for i in intents]
         return {"connections": connections, "pipelines": pipelines}
 
-    def _apply_one(self, intent: Intent, findings: list[Finding]) -> JSON:
-        stored = self._store.put_pipeline(intent.name, intent.spec)
+    def _apply_one(self, intent: Intent, findings: list[Finding], expected: int | None) -> JSON:
+        stored = self._store.put_pipeline(intent.name, intent.spec, expected)
         if intent.result != "unchanged":
-            self._note("pipeline", intent.name, intent.result, new=forms.spec(intent.spec))
+            old = forms.spec(intent.before.spec) if intent.before else None
+            self._note("pipeline", intent.name, intent.result, old=old, new=forms.spec(intent.spec))
         if intent.starts:
             stored = self._store.set_desired(intent.name, "running", status="starting")
         return {
@@ -78,7 +86,8 @@ class Cases:
 
     def pipeline(self, name: str) -> JSON:
         """One pipeline with its spec; NotFound."""
-        return forms.pipeline(self._store.pipeline(name))
+        stored = self._store.pipeline(name)
+        return forms.detail(stored, self._store.tables(stored.name))
 
     def put_pipeline(
         self,
@@ -86,13 +95,14 @@ class Cases:
         spec: PipelineSpec,
         start: bool = False,
         inline: Mapping[str, ConnectionSpec] | None = None,
+        expected: int | None = None,
     ) -> JSON:
         """Create or change one pipeline, as ``apply`` does; its connections are stored ones or ``inline``.
 
         Inline ones are stored with it, or not at all when it fails.
         """
         whole, references = self._one(name, spec, inline or {})
-        self.apply(whole, start, references)
+        self.apply(whole, start, references, expected)
         return self.pipeline(name)
 
     def _one(
@@ -267,17 +277,21 @@ class Cases:
             raise Conflict("exists_already", f"There is a connection {name} already", "Change it with PUT.")
         return self.put_connection(name, spec, references)
 
-    def put_connection(self, name: str, spec: ConnectionSpec, references: dict[str, str]) -> JSON:
+    def put_connection(
+        self, name: str, spec: ConnectionSpec, references: dict[str, str], expected: int | None = None
+    ) -> JSON:
         """Create or change a connection. A password that is the mask of an answer stays what it was."""
         old = self._known(name)
         if old and spec.password.get_secret_value() == MASK:
             spec = spec.model_copy(update={"password": old.spec.password})
-        self._put_connection(name, spec, references)
+        self._put_connection(name, spec, references, expected)
         return self.connection(name)
 
-    def _put_connection(self, name: str, spec: ConnectionSpec, references: dict[str, str]) -> str:
+    def _put_connection(
+        self, name: str, spec: ConnectionSpec, references: dict[str, str], expected: int | None = None
+    ) -> str:
         old = self._known(name)
-        new = self._store.put_connection(name, spec, references=references)
+        new = self._store.put_connection(name, spec, references=references, expected=expected)
         if old == new:
             return "unchanged"
         result = "updated" if old else "created"

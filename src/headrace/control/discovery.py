@@ -26,18 +26,19 @@ def tables(spec: ConnectionSpec) -> list[dict[str, Any]]:
     """The tables that can be seen, with columns, keys and estimates of rows and bytes."""
     where = login(spec)
     with connect(where) as conn, translated(where):
-        return [_table(table) for table in catalog.describe(conn)]
+        return [table(found) for found in catalog.describe(conn)]
 
 
-def _table(table: Table) -> dict[str, Any]:
+def table(found: Table) -> dict[str, Any]:
+    """A table as answers show it; rows and bytes are estimates, None when unknown."""
     return {
-        "name": str(table.name),
-        "rows": table.rows if table.rows >= 0 else None,
-        "bytes": table.bytes if table.bytes >= 0 else None,
-        "key": list(table.key),
-        "replica_identity": table.replica_identity,
-        "partitioned": table.partitioned,
-        "columns": [_column(column) for column in table.columns],
+        "name": str(found.name),
+        "rows": found.rows if found.rows >= 0 else None,
+        "bytes": found.bytes if found.bytes >= 0 else None,
+        "key": list(found.key),
+        "replica_identity": found.replica_identity,
+        "partitioned": found.partitioned,
+        "columns": [_column(column) for column in found.columns],
     }
 
 

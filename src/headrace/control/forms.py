@@ -112,6 +112,7 @@ def pipeline(stored: Pipeline) -> JSON:
         "mode": stored.spec.mode,
         "source": stored.spec.source,
         "target": stored.spec.target,
+        "user_id": stored.user_id,
         "desired": stored.desired,
         "spec": spec(stored.spec),
         "spec_version": stored.spec_version,
@@ -121,6 +122,46 @@ def pipeline(stored: Pipeline) -> JSON:
         "created_at": _at(stored.created_at),
         "updated_at": _at(stored.updated_at),
     }
+
+
+def detail(stored: Pipeline, tables: list[TableState]) -> JSON:
+    """A pipeline with its spec and what the older words call its parts."""
+    own = stored.generation or {}
+    loads, streams = stored.spec.mode != "cdc_only", stored.spec.mode != "full_load_only"
+    positions = [t.cut["position"] for t in tables if t.cut and "position" in t.cut]
+    every = stored.spec.apply.every
+    return {
+        **pipeline(stored),
+        "source_connection_id": stored.source_id,
+        "target_connection_id": stored.target_id,
+        "frequency_minutes": every / 60 if every else None,
+        "enable_full_load": loads,
+        "full_load_status": _load_status(tables) if loads else "none",
+        "full_load_lsn": _lsn(min(positions)) if positions else None,
+        "cdc_status": _stream_status(stored) if streams else "none",
+        "debezium_connector_name": own.get("connector"),
+        "sink_connector_name": None,
+        "kafka_topics": [f"{own['prefix']}.{t.source.schema}.{t.source.name}" for t in tables] if own else [],
+        "auto_create_target": stored.spec.create_target,
+        "target_table_mapping": {str(t.source): str(t.target) for t in tables},
+    }
+
+
+def _load_status(tables: list[TableState]) -> str:
+    states = {t.state for t in tables}
+    if states & {"loading", "indexing"}:
+        return "running"
+    return "completed" if tables and "pending" not in states else "pending"
+
+
+def _stream_status(stored: Pipeline) -> str:
+    if stored.status in ("paused", "stopped", "error"):
+        return stored.status
+    return "running" if stored.status == "running" and stored.generation else "pending"
+
+
+def _lsn(position: int) -> str:
+    return f"{position >> 32:X}/{position & 0xFFFFFFFF:X}"
 
 
 def spec(wanted: PipelineSpec) -> JSON:
@@ -136,6 +177,9 @@ def connection(stored: Connection) -> JSON:
         **masked(stored.spec, stored.references),
         "last_tested_at": _at(stored.last_tested_at),
         "last_test_status": stored.last_test_status,
+        "version": stored.version,
+        "connection_type": stored.kind,
+        "is_active": True,
         "created_at": _at(stored.created_at),
         "updated_at": _at(stored.updated_at),
     }

@@ -127,7 +127,7 @@ def _capture(connect: str, postgres: PostgresServer) -> None:
 
 
 def _slot(db: psycopg.Connection, condition: str, *values: object) -> bool:
-    query = f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{NAME}' AND {condition}"
+    query = f"SELECT 1 FROM pg_replication_slots WHERE slot_name = '{NAME}' AND {condition}"  # nosec B608  # constants of this module
     return db.execute(query.encode(), values).fetchone() is not None
 
 

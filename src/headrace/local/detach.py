@@ -22,7 +22,7 @@ def up_detached(options: Options) -> None:
     log = options.data / "logs" / "up.log"
     with log.open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "headrace.local.detach", _encode(options)],
+            [sys.executable, "-m", "headrace.local.detach", _encode(options)],  # nosec B603  # our own program, no shell
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=output,

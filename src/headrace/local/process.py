@@ -90,7 +90,7 @@ class Service:
             str(uid),
         ]
         with self.log.open("ab") as log:
-            return subprocess.Popen(
+            return subprocess.Popen(  # nosec B603  # our own words, no shell
                 [*launch, *map(str, self.command())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,

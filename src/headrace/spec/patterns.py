@@ -69,10 +69,8 @@ def select(spec: PipelineSpec, available: Sequence[TableName]) -> list[tuple[Tab
     Raises Invalid ``table_not_found`` (naming near matches) for explicit names that match nothing, and
     ``no_tables`` when nothing is left.
     """
-    entries = [(parse_name(entry.name), entry) for entry in spec.tables]
+    entries, excluded = _parsed(spec)
     _refuse_missing([p for p, _ in entries if p.explicit], available)
-    entries.sort(key=lambda pair: pair[0].explicit)
-    excluded = [parse_name(text) for text in spec.exclude]
     chosen = [
         (table, entry)
         for table in available
@@ -86,6 +84,18 @@ def select(spec: PipelineSpec, available: Sequence[TableName]) -> list[tuple[Tab
             {"tables": [t.name for t in spec.tables], "exclude": list(spec.exclude)},
         )
     return chosen
+
+
+def deciding(spec: PipelineSpec, table: TableName) -> TableSpec | None:
+    """The entry of a spec that decides about one table, None when the pipeline does not take it."""
+    entries, excluded = _parsed(spec)
+    return None if any(p.matches(table) for p in excluded) else _deciding(entries, table)
+
+
+def _parsed(spec: PipelineSpec) -> tuple[list[tuple[Pattern, TableSpec]], list[Pattern]]:
+    entries = [(parse_name(entry.name), entry) for entry in spec.tables]
+    entries.sort(key=lambda pair: pair[0].explicit)
+    return entries, [parse_name(text) for text in spec.exclude]
 
 
 def _deciding(entries: Sequence[tuple[Pattern, TableSpec]], table: TableName) -> TableSpec | None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from sqlalchemy import Row, insert, or_, select, update
 
-from headrace.errors import Conflict, NotFound
+from headrace.errors import Conflict, NotFound, Precondition
 from headrace.spec.models import ConnectionSpec
 from headrace.spec.secrets import SECRET_FIELDS, plain
 from headrace.store.base import Part, Transaction, new_id
+from headrace.store.cache import forget_cached
 from headrace.store.database import now
 from headrace.store.records import Connection, ConnectionTest
 from headrace.store.schema import connection_tests, connections, pipelines
@@ -31,9 +32,17 @@ class Connections(Part):
     _cipher: Cipher
 
     def put_connection(
-        self, name: str, spec: ConnectionSpec, *, references: Mapping[str, str] | None = None
+        self,
+        name: str,
+        spec: ConnectionSpec,
+        *,
+        references: Mapping[str, str] | None = None,
+        expected: int | None = None,
     ) -> Connection:
-        """Create or replace; nothing is written when nothing changes. references: field -> ``${env:X}``."""
+        """Create or replace; nothing is written when nothing changes. references: field -> ``${env:X}``.
+
+        Precondition ``stale`` when a change meets another version than the expected one.
+        """
         with self._writing() as transaction:
             row = _find(transaction, name)
             old = self._record(row) if row else None
@@ -44,7 +53,11 @@ class Connections(Part):
                 fresh = {"id": new_id(), "name": name, "created_at": values["updated_at"]}
                 transaction.execute(insert(connections).values(**fresh, **values))
             else:
-                transaction.execute(update(connections).where(connections.c.id == row.id).values(**values))
+                if expected is not None and row.version != expected:
+                    raise Precondition("stale", "It was changed since it was read", "Read it again.")
+                changed = {**values, "version": row.version + 1}
+                transaction.execute(update(connections).where(connections.c.id == row.id).values(**changed))
+                forget_cached(transaction, row.id)
             return self._record(_existing(transaction, name))
 
     def connection(self, name: str) -> Connection:
@@ -71,6 +84,7 @@ class Connections(Part):
                     {"pipelines": users},
                 )
             gone = {"deleted_at": now(), "is_active": False, "secrets": ""}
+            forget_cached(transaction, row.id)
             transaction.execute(update(connections).where(connections.c.id == row.id).values(**gone))
 
     def add_connection_test(self, name: str, status: str, response_time_ms: float, error: str | None) -> None:
@@ -122,10 +136,12 @@ class Connections(Part):
         return Connection(
             row.id,
             row.name,
+            row.connection_type,
             ConnectionSpec.model_validate({k: v for k, v in data.items() if v is not None}),
             row.secret_references,
             row.last_tested_at,
             row.last_test_status,
+            row.version,
             row.created_at,
             row.updated_at,
         )

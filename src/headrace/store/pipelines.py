@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Row, delete, insert, select, update
 
+from headrace.actor import current
+from headrace.errors import Precondition
 from headrace.spec.models import PipelineSpec
 from headrace.store.base import Part, new_id, pipeline_row
 from headrace.store.connections import connection_id
@@ -28,10 +30,10 @@ _OF_THE_LIVE = (pipeline_tables, pipeline_connectors, requests, dead_letters)
 class Pipelines(Part):
     """Reading and writing pipelines."""
 
-    def put_pipeline(self, name: str, spec: PipelineSpec) -> Pipeline:
+    def put_pipeline(self, name: str, spec: PipelineSpec, expected: int | None = None) -> Pipeline:
         """Create (``draft``, desired ``stopped``) or update; the version rises only when the spec changes.
 
-        Raises NotFound ``no_such_connection``.
+        Raises NotFound ``no_such_connection``, Precondition ``stale`` when the spec has another version than expected.
         """
         with self._writing() as transaction:
             data = spec.model_dump(mode="json")
@@ -43,10 +45,16 @@ class Pipelines(Part):
                 "updated_at": now(),
             }
             row = transaction.execute(
-                select(pipelines).where(pipelines.c.name == name, pipelines.c.deleted_at.is_(None))
+                select(pipelines)
+                .where(pipelines.c.name == name, pipelines.c.deleted_at.is_(None))
+                .with_for_update()
             ).first()
+            if expected is not None and (row is None or row.spec_version != expected):
+                raise Precondition("stale", "It was changed since it was read", "Read it again.")
             if row is None:
-                transaction.execute(insert(pipelines).values(name=name, **_fresh(), **values))
+                transaction.execute(
+                    insert(pipelines).values(name=name, user_id=current().user, **_fresh(), **values)
+                )
             elif row.spec != data:
                 changed = {**values, "spec_version": row.spec_version + 1}
                 transaction.execute(update(pipelines).where(pipelines.c.id == row.id).values(**changed))
@@ -93,6 +101,8 @@ class Pipelines(Part):
         cleared with it), so that nobody reads the old state as the answer to the new wish.
         """
         values: dict[str, Any] = {"desired": desired, "flags": flags}
+        if request := current().request_id:
+            values["request_id"] = request
         if status:
             values |= {"status": status, "phase": None, "error": None}
         return self._set(name, **values)
@@ -160,6 +170,10 @@ def _record(row: Row[Any]) -> Pipeline:
         row.error,
         row.generation,
         row.lag,
+        row.user_id,
+        row.source_connection_id,
+        row.target_connection_id,
+        row.request_id,
         row.created_at,
         row.updated_at,
     )

@@ -14,14 +14,19 @@ Desired = Literal["running", "paused", "stopped", "deleted"]
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """A stored connection. spec: decrypted. references: field -> ``${env:X}``, for display only."""
+    """A stored connection. spec: decrypted. references: field -> ``${env:X}``, for display only.
+
+    kind: ``source``, ``target`` or ``both``.
+    """
 
     id: str
     name: str
+    kind: str
     spec: ConnectionSpec
     references: dict[str, str]
     last_tested_at: datetime | None
     last_test_status: str | None
+    version: int
     created_at: datetime
     updated_at: datetime
 
@@ -31,7 +36,8 @@ class Pipeline:
     """A stored pipeline: what is wanted (spec, desired, flags) and what the worker last said of it.
 
     spec_version rises with every change of the spec; applied_version is the one the worker brought about
-    (0: none). flags: e.g. ``{"drop_target": true}``. generation, lag, error: JSON of the worker, or None.
+    (0: none). flags: e.g. ``{"drop_target": true}``. generation, lag, error: JSON of the worker, or None. user_id: who made
+    it. source_id, target_id: its connections'. request_id: of the call that wished last.
     """
 
     id: str
@@ -46,6 +52,10 @@ class Pipeline:
     error: dict[str, Any] | None
     generation: dict[str, Any] | None
     lag: dict[str, Any] | None
+    user_id: str | None
+    source_id: str
+    target_id: str
+    request_id: str | None
     created_at: datetime
     updated_at: datetime
 

@@ -189,7 +189,7 @@ class Users(Part):
             self._lock_admins(transaction)
             row = _existing(transaction, name)
             _keep_an_admin(transaction, row, False)
-            gone = {"deleted_at": now(), "is_active": False, "hashed_password": None}
+            gone = {"deleted_at": now(), "is_active": False, "hashed_password": None}  # nosec B105  # taken away
             transaction.execute(update(users).where(users.c.id == row.id).values(**gone))
             _end_sessions(transaction, sessions.c.user_id == row.id)
             transaction.execute(

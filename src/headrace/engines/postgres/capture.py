@@ -140,7 +140,8 @@ def published(conn: Connection, publication: str) -> set[TableName] | None:
         else ""
     )
     row = conn.execute(
-        f"SELECT oid, puballtables{schemas} FROM pg_publication p WHERE pubname = %s".encode(), [publication]
+        f"SELECT oid, puballtables{schemas} FROM pg_publication p WHERE pubname = %s".encode(),  # nosec B608  # constants
+        [publication],
     ).fetchone()
     if row is None:
         return None
@@ -241,7 +242,7 @@ def slot_state(conn: Connection, slot: str) -> SlotState | None:
         row = conn.execute(
             "SELECT coalesce(confirmed_flush_lsn - '0/0', 0)::bigint,"
             " coalesce(pg_current_wal_lsn() - restart_lsn, 0)::bigint, active_pid,"
-            f" coalesce({invalid}, false) FROM pg_replication_slots WHERE slot_name = %s",
+            f" coalesce({invalid}, false) FROM pg_replication_slots WHERE slot_name = %s",  # nosec B608  # one of two constants
             [slot],
         ).fetchone()
     return SlotState(*row) if row else None
@@ -334,7 +335,7 @@ def connector(
     beat = (
         f"SELECT pg_catalog.pg_logical_emit_message(true, 'headrace-beat', '{pipeline}')"
         if messages
-        else f"INSERT INTO headrace.marker VALUES ('{pipeline}', 'beat') ON CONFLICT (pipeline)"
+        else f"INSERT INTO headrace.marker VALUES ('{pipeline}', 'beat') ON CONFLICT (pipeline)"  # nosec B608  # the spec lets no quote into a name
         " DO UPDATE SET marker = 'beat'"
     )
     ours = {

@@ -138,7 +138,7 @@ def writers(at: Target, pipeline: str | None) -> Iterator[Finding]:
             f"{table} has the progress of pipeline {other}, which may run elsewhere or name this server otherwise.",
             "Give the table another `target`, or delete that pipeline. Only where it was lost with its installation, "
             "run the fix, which forgets it.",
-            f"DELETE FROM headrace.progress WHERE pipeline = {literal(other)};",
+            f"DELETE FROM headrace.progress WHERE pipeline = {literal(other)};",  # nosec B608  # quoted
             str(table),
         )
 

@@ -35,7 +35,7 @@ select n.nspname::text as schema, c.relname::text as relation, g.tgname::text as
   g.tgenabled::text as enabled
 from tree join pg_trigger g on g.tgrelid = tree.oid join pg_class c on c.oid = tree.oid
 join pg_namespace n on n.oid = c.relnamespace
-where not g.tgisinternal and g.tgparentid = 0 and g.tgenabled = any(%s) order by 1, 2, 3"""
+where not g.tgisinternal and g.tgparentid = 0 and g.tgenabled = any(%s) order by 1, 2, 3"""  # nosec B608  # constants
 )
 
 _RULES = (
@@ -45,7 +45,7 @@ select n.nspname::text as schema, c.relname::text as relation, w.rulename::text 
   w.ev_enabled::text as enabled
 from tree join pg_rewrite w on w.ev_class = tree.oid join pg_class c on c.oid = tree.oid
 join pg_namespace n on n.oid = c.relnamespace
-where w.ev_type <> '1' and w.ev_enabled = any(%s) order by 1, 2, 3"""
+where w.ev_type <> '1' and w.ev_enabled = any(%s) order by 1, 2, 3"""  # nosec B608  # constants
 )
 
 _FOREIGN = (
@@ -55,7 +55,7 @@ select distinct n.nspname::text as schema, c.relname::text as relation, k.connam
   'O' as enabled
 from pg_constraint k join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace
 where k.contype = 'f' and k.conparentid = 0 and (k.conrelid in (select oid from tree)
-  or k.confrelid in (select oid from tree)) order by 1, 2, 3"""
+  or k.confrelid in (select oid from tree)) order by 1, 2, 3"""  # nosec B608  # constants
 )
 
 

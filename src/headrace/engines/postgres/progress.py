@@ -62,7 +62,8 @@ def load_all(conn: Connection, pipeline: str) -> dict[TableName, Progress]:
         if conn.execute("SELECT to_regclass('headrace.progress')").fetchone() == (None,):
             return {}
         rows = conn.execute(
-            f"SELECT {_COLUMNS} FROM headrace.progress WHERE pipeline = %s", [pipeline]
+            f"SELECT {_COLUMNS} FROM headrace.progress WHERE pipeline = %s",  # nosec B608  # constant
+            [pipeline],
         ).fetchall()
     found = (_progress(row) for row in rows)
     return {p.source: p for p in found}
@@ -117,7 +118,7 @@ def put(conn: Connection, progress: Progress) -> None:
                 "Give the table another target name, or delete the other pipeline.",
             )
         conn.execute(
-            f"INSERT INTO headrace.progress ({_COLUMNS}) VALUES ({', '.join(['%s'] * 13)})"
+            f"INSERT INTO headrace.progress ({_COLUMNS}) VALUES ({', '.join(['%s'] * 13)})"  # nosec B608  # constants
             " ON CONFLICT (pipeline, source_schema, source_table) DO UPDATE SET"
             " target_schema = excluded.target_schema, target_table = excluded.target_table,"
             " generation = excluded.generation, topic = excluded.topic, topic_id = excluded.topic_id,"

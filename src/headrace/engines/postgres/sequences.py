@@ -114,7 +114,7 @@ def following(source: Connection, target: Connection, routes: Sequence[Route]) -
         given = "true" if called else "false"
         beyond = "<" if row["increment"] > 0 else ">"
         statements.append(
-            f"SELECT pg_catalog.setval({literal(name)}::regclass, {value}, {given}) FROM {name}"
+            f"SELECT pg_catalog.setval({literal(name)}::regclass, {value}, {given}) FROM {name}"  # nosec B608  # names are quoted, the rest is numbers
             f" WHERE last_value {beyond} {value} OR (last_value = {value} AND is_called < {given})"
         )
     return list(dict.fromkeys(statements))
@@ -163,7 +163,7 @@ def _values(source: Connection, used: Sequence[Row]) -> Positions:
         return {}
     each = (
         f"SELECT {literal(schema)} AS schema, {literal(name)} AS name, last_value, is_called"
-        f" FROM {qualified(TableName(schema, name))}"
+        f" FROM {qualified(TableName(schema, name))}"  # nosec B608  # quoted
         for schema, name in names
     )
     found = rows(source, " UNION ALL ".join(each))

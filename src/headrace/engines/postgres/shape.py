@@ -53,7 +53,7 @@ WHERE collnamespace = 'pg_catalog'::regnamespace
   AND collencoding IN (-1, (SELECT encoding FROM pg_catalog.pg_database
                             WHERE datname = pg_catalog.current_database()))
   AND (collprovider <> 'i' OR EXISTS (SELECT FROM pg_catalog.pg_collation WHERE collname = '{ICU_ROOT}'))
-"""
+"""  # nosec B608  # constants
 
 
 def facts(target: Connection) -> Facts:

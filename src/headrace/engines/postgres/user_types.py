@@ -98,7 +98,7 @@ SELECT t.oid::bigint, pg_catalog.format_type(t.typbasetype, t.typtypmod) AS base
              WHERE k.contypid = t.oid AND k.contype = 'c' ORDER BY k.conname COLLATE "C") AS checks
 FROM pg_catalog.pg_type t JOIN pg_catalog.pg_type b ON b.oid = t.typbasetype
 WHERE t.oid = ANY(%(oids)s::oid[]) AND t.typtype = 'd'
-"""
+"""  # nosec B608  # constants
 
 _COMPOSITES = f"""
 SELECT t.oid::bigint, a.attname AS name,
@@ -110,7 +110,7 @@ JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.
 JOIN pg_catalog.pg_type b ON b.oid = a.atttypid
 WHERE t.oid = ANY(%(oids)s::oid[])
 ORDER BY t.oid, a.attnum
-"""
+"""  # nosec B608  # constants
 
 _RANGES = """
 SELECT g.rngtypid::bigint AS oid, pg_catalog.format_type(g.rngsubtype, NULL) AS subtype,

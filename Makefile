@@ -1,7 +1,7 @@
 # Everything a contributor does. `make help` lists it; `make demo` and `make test` set up what they need.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
-.PHONY: help setup lock check test test-full demo bench soak clean
+.PHONY: help setup lock check sbom test test-full demo bench soak clean
 
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -47,11 +47,15 @@ lock: setup ## resolve Python packages and engine artifacts anew
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --upgrade --output-file requirements.lock
 	$(BIN)/python -m headrace.local.lock
 
-check: setup ## format, lint, types, import law
+check: setup ## format, lint, types, import law, known weaknesses, credentials; ARGS=--strict needs every database
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m examine $(ARGS)
+
+sbom: setup ## write sbom.json, the software bill of materials
+	$(BIN)/python -m examine --sbom
 
 test: setup ## every test, in sizes for every day
 	$(BIN)/python -m pytest -m 'not full' -n 2 --dist loadfile $(ARGS)

@@ -1,4 +1,4 @@
-"""Writes what is generated: docs/reference/cli.md, docs/reference/spec.md, the Python part of NOTICE.
+"""Writes what is generated: openapi.json, docs/reference/cli.md, docs/reference/spec.md, the Python part of NOTICE.
 
 ``python docs/generate.py`` writes; with ``--check`` it only says what is stale (exit 1), which tests/unit/test_house.py
 does on every run.
@@ -6,6 +6,7 @@ does on every run.
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 
 import typer
 
+from headrace.api.app import bare_app
 from headrace.cli.app import app
 from headrace.spec.models import SUPPORTED, SpecFile
 
@@ -210,13 +212,19 @@ def unlisted() -> list[str]:
 
 def pages() -> dict[Path, str]:
     """The generated pages: path and what it should hold."""
-    return {REFERENCE / "cli.md": cli_page(), REFERENCE / "spec.md": spec_page()}
+    return {
+        REFERENCE / "cli.md": cli_page(),
+        REFERENCE / "spec.md": spec_page(),
+        ROOT / "openapi.json": json.dumps(bare_app().openapi(), indent=1, ensure_ascii=False) + "\n",
+    }
 
 
 def stale() -> list[str]:
     """What is not as it would be generated now."""
     wanted = {**pages(), NOTICE: notice()}
-    return [path.name for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text]
+    return [
+        path.name for path, text in wanted.items() if not path.exists() or path.read_text("utf-8") != text
+    ]
 
 
 def main() -> int:

@@ -66,7 +66,7 @@ def _show(what: str, found: Iterable[str]) -> bool:
 def _show_audit(audit: Audit, strict: bool) -> bool:
     print(f"{audit.what}: {_WORDS[audit.end]}")
     print("".join(f"  {line}\n" for line in audit.lines), end="")
-    return audit.end in ("weak", "broken") or (strict and audit.end == "skipped")
+    return audit.fails(strict)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,10 @@ class Audit:
     end: End
     lines: tuple[str, ...] = ()
 
+    def fails(self, strict: bool) -> bool:
+        """Whether a check fails for it; a strict one does without an answer too."""
+        return self.end in ("weak", "broken") or (strict and self.end == "skipped")
+
 
 def audit_python(lock: Path, accepted: Iterable[str] = (), osv_url: str | None = None) -> Audit:
     """Known weaknesses of a requirements file with every version pinned (and hashed, or not)."""
@@ -45,7 +49,7 @@ def audit_python(lock: Path, accepted: Iterable[str] = (), osv_url: str | None =
     words += ["--format", "json", "--progress-spinner", "off", "--timeout", str(SECONDS)]
     words += [word for one in accepted for word in ("--ignore-vuln", one)]
     words += ["--vulnerability-service", "osv", "--osv-url", osv_url] if osv_url else []
-    return _audit(f"Python packages of {lock.name}", words, lock.parent, _of_pip_audit)
+    return _audit(f"Python packages of {lock.name}", words, lock.parent, of_pip_audit)
 
 
 def audit_npm(lock: Path, accepted: Iterable[str] = (), registry: str | None = None) -> Audit:
@@ -83,7 +87,8 @@ def _of_failure(errors: str) -> tuple[End, list[str]]:
     return ("skipped" if _UNREACHABLE.search(errors) else "broken"), [last]
 
 
-def _of_pip_audit(said: Any) -> tuple[End, list[str]]:
+def of_pip_audit(said: Any) -> tuple[End, list[str]]:
+    """What pip-audit's JSON comes to; KeyError when it is none of its."""
     packages = said["dependencies"]
     known = [one for one in packages if "skip_reason" not in one]
     if packages and not known:

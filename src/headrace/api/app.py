@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from urllib.parse import urlsplit
 
 from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from headrace.api import (
     alerts,
@@ -13,6 +15,7 @@ from headrace.api import (
     auth,
     connections,
     dead_letters,
+    openapi,
     page,
     pipelines,
     problems,
@@ -31,6 +34,7 @@ from headrace.control.cases import Cases
 from headrace.settings import Settings
 from headrace.store import Store
 
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 ROOMS = (system, auth, users, connections, schemas, pipelines, dead_letters, alerts, audit)
 
 
@@ -46,6 +50,20 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
         app.state.browsing.close()
         store.close()
 
+    app = bare_app(lifespan)
+    app.state.settings = settings
+    app.state.gate = gate
+    app.state.sign_in = SignIn(settings, gate.signer, gate.foreigners)
+    app.state.store = store
+    app.state.cases = Cases(settings, store)
+    app.state.alerts = AlertCases(store)
+    app.state.browsing = Browsing(store)
+    _surround(app, settings, host)
+    return app
+
+
+def bare_app(lifespan: Lifespan | None = None) -> FastAPI:
+    """All routes, without anything behind them: enough to tell what the API is."""
     app = FastAPI(
         title="Headrace",
         version="1",
@@ -54,20 +72,36 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        generate_unique_id_function=openapi.operation_id,
     )
-    app.state.settings = settings
-    app.state.gate = gate
-    app.state.sign_in = SignIn(settings, gate.signer, gate.foreigners)
-    app.state.store = store
-    app.state.cases = Cases(settings, store)
-    app.state.alerts = AlertCases(store)
-    app.state.browsing = Browsing(store)
     problems.install(app)
+    openapi.install(app)
+    for room in ROOMS:
+        app.include_router(room.router, prefix="/api/v1")
+    page.install(app)
+    return app
+
+
+def _surround(app: FastAPI, settings: Settings, host: str) -> None:
+    """What stands around every request; the last added is the first met."""
     web = settings.web
     app.add_middleware(Bounded, max_bytes=web.max_body_bytes, seconds=web.receive_seconds)
     app.add_middleware(Aliases)
-    app.add_middleware(Hosts, allowed=LOOPBACK if host in LOOPBACK else None)
-    for room in ROOMS:
-        app.include_router(room.router, prefix="/api/v1")
-    app.include_router(page.router)
-    return app
+    if web.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[o.rstrip("/") for o in web.cors_origins],
+            allow_credentials=True,
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=[
+                "authorization",
+                "content-type",
+                "if-match",
+                "idempotency-key",
+                "x-csrf-token",
+                "x-request-id",
+            ],
+            expose_headers=["etag", "x-request-id", "retry-after", "idempotency-replayed"],
+        )
+    known = {*LOOPBACK, *filter(None, [urlsplit(web.public_url).hostname])}
+    app.add_middleware(Hosts, allowed=known if host in LOOPBACK else None)

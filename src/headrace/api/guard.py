@@ -19,6 +19,9 @@ _SECURITY = {
 }
 
 
+_OWN = ("/api/v1/", "/api/docs", "/api/redoc")
+
+
 class Aliases:
     """``/api/...`` answers as ``/api/v1/...`` does."""
 
@@ -29,7 +32,7 @@ class Aliases:
         """Serve one request under its full path."""
         if scope["type"] in ("http", "websocket"):
             path: str = scope["path"]
-            if path.startswith("/api/") and not path.startswith("/api/v1/"):
+            if path.startswith("/api/") and not path.startswith(_OWN):
                 scope = {**scope, "path": "/api/v1/" + path.removeprefix("/api/")}
         await self._app(scope, receive, send)
 
@@ -46,12 +49,15 @@ class Hosts:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve or refuse one request."""
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
         if self._allowed is not None and _host(Headers(scope=scope)) not in self._allowed:
             refused = Denied("wrong_host", "This server is not known by that name", "Use http://127.0.0.1.")
-            await problem(refused, 403)(scope, receive, send)
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 4403, "reason": refused.message})
+            else:
+                await problem(refused, 403)(scope, receive, send)
             return
         await self._app(scope, receive, _with_headers(send))
 

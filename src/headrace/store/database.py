@@ -10,15 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from headrace.errors import Bug, Conflict, Unavailable
+from headrace.store.shape import lock_shape, upgrade
 
-# Any number will do; it only has to be ours. Held while migrating.
-_MIGRATION_LOCK = 7_237_723
 _BUSY_MS = 30_000
 
 
@@ -29,15 +26,21 @@ def now() -> datetime:
 
 def open_engine(address: str) -> Engine:
     """An engine for a SQLAlchemy URL, its database migrated to the newest shape."""
+    engine = connect(address)
+    with writing(engine) as connection:
+        lock_shape(connection)
+        upgrade(connection)
+    return engine
+
+
+def connect(address: str) -> Engine:
+    """An engine for a SQLAlchemy URL, its database as it is."""
     url = make_url(address)
     if url.drivername in ("postgresql", "postgres"):
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite":
-        engine = _sqlite(url.database or "", url)
-    else:
-        engine = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15, pool_recycle=1800)
-    _migrate(engine)
-    return engine
+        return _sqlite(url.database or "", url)
+    return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15, pool_recycle=1800)
 
 
 def _sqlite(path: str, url: Any) -> Engine:
@@ -83,21 +86,21 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads, and sees one state however long it does."""
+    # SQLite's readers see one state as it is.
+    frozen = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with _translated(), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(**frozen)
+        yield connection
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes: committed at the end, rolled back on any error."""
     with _translated(), engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
-
-
-def _migrate(engine: Engine) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
-    with writing(engine) as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
 
 
 @contextmanager

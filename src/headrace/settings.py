@@ -107,7 +107,8 @@ class Settings:
     database_url: SQLAlchemy URL of the metadata; SQLite in ``data`` unless set.
     connect_secrets: folder that Kafka Connect's DirectoryConfigProvider may read (embedded Connect only);
     None where Connect is external and cannot see our files. connect_secret_reference: how an external Connect
-    finds the password of a connection, e.g. ``${vault:headrace/{connection}:password}``. connect_log: Connect's log file.
+    finds the password of a connection, e.g. ``${vault:headrace/{connection}:password}``;
+    connect_plain_secrets: it may stand in the connector's configuration after all. connect_log: Connect's log file.
     redis: URL for rate limits and live fan-out across replicas. schema_registry: URL of a registry with Confluent's API.
     log_format: ``json`` or ``text``.
     """
@@ -118,6 +119,7 @@ class Settings:
     database_url: str = field(default="", repr=False)
     connect_secrets: Path | None = None
     connect_secret_reference: str = ""
+    connect_plain_secrets: bool = False
     connect_log: Path | None = None
     redis: str = field(default="", repr=False)
     schema_registry: str = ""

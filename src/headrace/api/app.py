@@ -14,6 +14,7 @@ from headrace.api import (
     audit,
     auth,
     connections,
+    connectors,
     dead_letters,
     openapi,
     page,
@@ -31,11 +32,12 @@ from headrace.auth.signin import SignIn
 from headrace.control.alerts import AlertCases
 from headrace.control.browsing import Browsing
 from headrace.control.cases import Cases
+from headrace.control.connectors import Connectors
 from headrace.settings import Settings
 from headrace.store import Store
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-ROOMS = (system, auth, users, connections, schemas, pipelines, dead_letters, alerts, audit)
+ROOMS = (system, auth, users, connections, schemas, pipelines, connectors, dead_letters, alerts, audit)
 
 
 def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
@@ -48,6 +50,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
         yield
         gate.refusals.flush()
         app.state.browsing.close()
+        app.state.connectors.close()
         store.close()
 
     app = bare_app(lifespan)
@@ -58,6 +61,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.cases = Cases(settings, store)
     app.state.alerts = AlertCases(store)
     app.state.browsing = Browsing(store)
+    app.state.connectors = Connectors(settings, store)
     _surround(app, settings, host)
     return app
 

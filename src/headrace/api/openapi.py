@@ -125,7 +125,7 @@ def described(app: FastAPI) -> JSON:
 
 def _complete(operation: JSON, method: str, path: str) -> None:
     needed = rights.ROUTES.get(f"{method.upper()} {path}", rights.OWN)
-    public = needed == rights.PUBLIC
+    public = needed in (rights.PUBLIC, rights.ALIVE)
     operation["security"] = [] if public else [{"bearer": []}, {"cookie": []}]
     operation["x-permission"] = needed
     parameters = operation.setdefault("parameters", [])

@@ -37,7 +37,10 @@ def problem(error: HeadraceError, status: int | None = None, *, close: bool = Fa
 
     close: end the connection after it, for the rest of the request is not read.
     """
-    code = status or (401 if error.code in UNPROVEN else STATUS[error.kind])
+    # What Kafka Connect answered is kept where it said so itself.
+    code = (
+        status or error.context.get("http_status") or (401 if error.code in UNPROVEN else STATUS[error.kind])
+    )
     body = {
         "type": f"urn:headrace:error:{error.code}",
         "title": error.code.replace("_", " "),

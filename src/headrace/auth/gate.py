@@ -60,6 +60,8 @@ class Gate:
 
         Denied ``unauthorized`` (401), ``forbidden`` and ``csrf`` (403), TooMany.
         """
+        if permission == rights.ALIVE:
+            return None
         principal = None if permission == rights.PUBLIC else self.prove(knock)
         if principal is None:
             with self.refusals.noting(knock.address):

@@ -1,6 +1,6 @@
 """The one table of rights: what each route needs, and what each role may.
 
-``public``: anybody. ``own``: whoever is proven, for what is theirs. Everything else is an area and a deed. A route that is
+``public``: anybody; ``alive``: anybody, however often. ``own``: whoever is proven, for what is theirs. Everything else is an area and a deed. A route that is
 not in the table cannot be made.
 """
 
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from headrace.errors import Bug, Invalid
 
 PUBLIC = "public"
+ALIVE = "alive"
 OWN = "own"
 
 _SEES = frozenset({"monitoring:read"})
@@ -37,7 +38,7 @@ PERMISSIONS = ROLES["admin"]
 
 ROUTES: Mapping[str, str] = {
     # health
-    "GET /health/live": PUBLIC,
+    "GET /health/live": ALIVE,
     "GET /health/ready": "monitoring:read",
     "GET /health": "monitoring:read",
     "GET /health/kafka": "monitoring:read",

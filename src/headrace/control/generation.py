@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from headrace.capture.connect import Connect
+from headrace.capture.hiding import Folder
 from headrace.capture.topics import Topics
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture
@@ -196,11 +195,7 @@ class Makers:
         folder = self._settings.connect_secrets
         if folder is None:
             return secret
-        file = _secret_file(folder, name)
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as out:
-            out.write(secret)
-        return f"${{dir:{folder}:{file.name}}}"
+        return Folder(folder).put(name, "password", secret)
 
     def drop_log(self, generation: Generation) -> None:
         """Connector, its offsets, its secret, topics, consumer group. Repeatable."""
@@ -210,7 +205,7 @@ class Makers:
             self.connect.delete_offsets(generation.connector)
             self.connect.delete(generation.connector)
         if self._settings.connect_secrets is not None:
-            _secret_file(self._settings.connect_secrets, generation.connector).unlink(missing_ok=True)
+            Folder(self._settings.connect_secrets).drop(generation.connector)
         own = self.topics.with_prefix(generation.prefix)
         # Debezium's heartbeat topic puts its own word in front.
         beats = [t for t in self.topics.with_prefix("__debezium-heartbeat") if t.endswith(generation.prefix)]
@@ -225,10 +220,6 @@ class Makers:
 def stored(raw: dict[str, Any]) -> Generation:
     """The generation that ``as_dict`` gave to the store."""
     return Generation(**{**raw, "tables": tuple(raw.get("tables", ()))})
-
-
-def _secret_file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.password"
 
 
 def position_of(offsets: Sequence[dict[str, Any]]) -> int | None:

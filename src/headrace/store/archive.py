@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import io
 import json
 import time
 import zipfile
@@ -146,7 +147,8 @@ class Reader:
     def _lines(self, table: str) -> Iterator[bytes]:
         part = self.manifest.tables[table]
         digest, count = hashlib.sha256(), 0
-        with _readable(), self._zip.open(_file(table)) as file:
+        with _readable(), self._zip.open(_file(table)) as packed:
+            file = io.BufferedReader(cast(io.RawIOBase, packed), _CHUNK)
             while line := file.readline(_MOST_LINE):
                 digest.update(line)
                 count += 1
@@ -165,8 +167,6 @@ def bad_backup(why: str) -> Invalid:
 
 
 def _judge(manifest: Manifest, keys: Sequence[str]) -> None:
-    if manifest.format != FORMAT:
-        raise newer_backup(manifest)
     believed = manifest.believed(keys)
     if believed is None:
         raise Precondition(
@@ -179,19 +179,23 @@ def _judge(manifest: Manifest, keys: Sequence[str]) -> None:
         raise bad_backup("its manifest was changed after it was made")
 
 
-def newer_backup(manifest: Manifest) -> Precondition:
-    """The error for a backup from the future."""
+def newer_backup(version: str) -> Precondition:
+    """The error for a backup that a later Headrace made."""
     return Precondition(
         "newer_backup",
-        f"This backup was made by Headrace {manifest.headrace}, and this program does not know its shape",
-        f"Restore it with Headrace {manifest.headrace} or later.",
-        {"headrace": manifest.headrace, "revision": manifest.revision, "format": manifest.format},
+        f"This backup was made by Headrace {version}, and this program does not know its shape",
+        f"Restore it with Headrace {version} or later.",
+        {"headrace": version},
     )
 
 
 def _manifest(archive: zipfile.ZipFile) -> Manifest:
     with archive.open(_MANIFEST) as file:
         text = file.read(_MOST_MANIFEST)
+    found = json.loads(text)
+    # What a later format holds beside these is not ours to judge.
+    if isinstance(found, dict) and isinstance(found.get("format"), int) and found["format"] > FORMAT:
+        raise newer_backup(str(found.get("headrace", "of a later version")))
     return Manifest.model_validate_json(text)
 
 

@@ -73,6 +73,14 @@ class Pipelines(Part):
         with self._reading() as transaction:
             return [_record(row) for row in transaction.execute(query)]
 
+    def connector_owners(self) -> dict[str, str]:
+        """Connector -> the pipeline whose generation it is of."""
+        query = select(pipelines.c.name, pipelines.c.generation).where(
+            pipelines.c.deleted_at.is_(None), pipelines.c.generation.is_not(None)
+        )
+        with self._reading() as transaction:
+            return {str(r.generation.get("connector")): r.name for r in transaction.execute(query)}
+
     def to_run(self) -> list[str]:
         """Names of those that a worker has to see to: all but drafts and those that are stopped as wanted."""
         at_rest = (pipelines.c.desired == "stopped") & (pipelines.c.status == "stopped")

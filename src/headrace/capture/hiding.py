@@ -1,0 +1,90 @@
+"""Secrets of connectors: which values are some, where they lie instead of in the configuration, and masks over them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from headrace.spec.secrets import MASK
+
+_NAMED = re.compile(
+    r"passw(or)?d|passphrase|secret|token(?!s?\.(validator|endpoint))|credential|private.?key|api.?key|access.?key"
+    r"|jaas\.config|basic\.auth\.user\.info|sas$",
+    re.IGNORECASE,
+)
+# These speak of secrets and are none.
+_HARMLESS = re.compile(
+    r"(^config\.providers)|\.(class|type|file|path|location|mode|enabled?|name)$", re.IGNORECASE
+)
+_REFERENCE = re.compile(r"\$\{[^{}:]+:[^{}]+\}")
+_LOGIN = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)(?=@)")
+_PARAMETER = re.compile(r"(?i)((?:passw(?:or)?d|secret|token)=)([^&;\s]+)")
+_PLAIN_FILE = re.compile(r"[A-Za-z0-9_-]{1,150}")
+
+
+def is_reference(value: str) -> bool:
+    """Whether a value is nothing but a reference that Connect resolves by a ConfigProvider."""
+    return _REFERENCE.fullmatch(value) is not None
+
+
+def is_secret(key: str, passwords: Collection[str] = ()) -> bool:
+    """Whether a setting's value is a secret. passwords: names that the plugin itself declares as such."""
+    return key in passwords or (_NAMED.search(key) is not None and _HARMLESS.search(key) is None)
+
+
+def plain_secrets(config: Mapping[str, str], passwords: Collection[str] = ()) -> dict[str, str]:
+    """The settings whose values are secrets in clear."""
+    return {
+        k: v for k, v in config.items() if v and is_secret(k, passwords) and v != MASK and not is_reference(v)
+    }
+
+
+def masked(config: Mapping[str, str], passwords: Collection[str] = ()) -> dict[str, str]:
+    """The configuration for display: secrets masked, references shown, credentials in URLs masked."""
+    hidden = plain_secrets(config, passwords)
+    return {k: MASK if k in hidden else unveiled(str(v)) for k, v in config.items()}
+
+
+def unveiled(text: str) -> str:
+    """A text without the credentials of URLs in it."""
+    return _PARAMETER.sub(rf"\1{MASK}", _LOGIN.sub(rf"\1:{MASK}", text))
+
+
+def redacted(text: str, secrets: Collection[str]) -> str:
+    """A text of Connect's without these values, and without the credentials of URLs."""
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) > 3:
+            text = text.replace(secret, MASK)
+    return unveiled(text)
+
+
+class Folder:
+    """The folder that Connect's DirectoryConfigProvider may read: one file for each secret, mode 0600."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def put(self, connector: str, key: str, secret: str) -> str:
+        """Keep a secret; the reference to it that goes into the configuration."""
+        file = self._path / f"{_stem(connector)}.{_stem(key)}"
+        draft = file.with_name(f".{file.name}.{os.getpid()}")
+        with os.fdopen(
+            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+        ) as out:
+            out.write(secret)
+        draft.replace(file)
+        return f"${{dir:{self._path}:{file.name}}}"
+
+    def drop(self, connector: str, keep: Collection[str] = ()) -> None:
+        """Forget the secrets of a connector, but for those that a value of ``keep`` refers to."""
+        for file in self._path.glob(f"{_stem(connector)}.*"):
+            if not any(file.name in value for value in keep):
+                file.unlink(missing_ok=True)
+
+
+def _stem(name: str) -> str:
+    # Names of connectors are free text; what is no plain name becomes one.
+    return name if _PLAIN_FILE.fullmatch(name) else f"x{hashlib.sha256(name.encode()).hexdigest()[:40]}"

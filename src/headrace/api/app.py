@@ -16,6 +16,7 @@ from headrace.api import (
     connections,
     connectors,
     dead_letters,
+    live,
     openapi,
     page,
     pipelines,
@@ -37,7 +38,7 @@ from headrace.settings import Settings
 from headrace.store import Store
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-ROOMS = (system, auth, users, connections, schemas, pipelines, connectors, dead_letters, alerts, audit)
+ROOMS = (system, auth, users, connections, schemas, pipelines, connectors, dead_letters, live, alerts, audit)
 
 
 def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
@@ -47,7 +48,9 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        app.state.hub.start()
         yield
+        await app.state.hub.close()
         gate.refusals.flush()
         app.state.browsing.close()
         app.state.connectors.close()
@@ -62,6 +65,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.alerts = AlertCases(store)
     app.state.browsing = Browsing(store)
     app.state.connectors = Connectors(settings, store)
+    app.state.hub = live.Hub(store)
     _surround(app, settings, host)
     return app
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import HTTPConnection
 
 from headrace.actor import Actor, acting
 from headrace.api.once import once
@@ -39,10 +40,10 @@ class Guarded(APIRoute):
         return guarded
 
 
-def knock(request: Request) -> Knock:
+def knock(request: HTTPConnection) -> Knock:
     """What the request carries that the gate looks at."""
     return Knock(
-        method=request.method,
+        method=request.scope.get("method", "GET"),
         authorization=request.headers.get("authorization", ""),
         cookies=request.cookies,
         csrf=request.headers.get("x-csrf-token", ""),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from headrace.settings import Settings
 
@@ -22,7 +24,7 @@ def config(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
     chosen: dict[str, Any] = {
         "http": _timed(settings.web.receive_seconds),
         "loop": "uvloop",
-        "ws": "websockets-sansio",
+        "ws": Socket,
         "ws_max_size": MESSAGE_BYTES,
         "ws_per_message_deflate": False,
         "ws_ping_interval": 20.0,
@@ -111,3 +113,22 @@ class TimedProtocol(HttpToolsProtocol):
         # A head that is not whole cannot be answered by the application.
         self.transport.write(STATUS_LINE[status] + b"content-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()
+
+
+class Socket(WebSocketsSansIOProtocol):
+    """A WebSocket whose end does not wait for a client that reads nothing."""
+
+    async def run_asgi(self) -> None:
+        """Run the application; what it could not send is not sent."""
+        await super().run_asgi()
+        if not self.writable.is_set():
+            self.transport.abort()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which on its way out first lets those go who watch live: it would wait for them."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End orderly."""
+        await self.config.app.state.hub.close()  # type: ignore[union-attr]
+        await super().shutdown(sockets)

@@ -3,7 +3,8 @@
 What enters: arguments, spec files, the environment. What leaves: calls of the HTTP API, tables for people or
 JSON for programs, and an exit code: 0 done, 1 failed, 2 wrong usage or invalid spec, 3 not found,
 4 precondition or missing right, 5 unavailable, 6 verification found differences. It never prompts when
-standard input is no terminal, shows no traceback, and touches neither databases nor metadata itself.
+standard input is no terminal, shows no traceback, and touches no databases itself, and of the metadata only the whole
+(backup, restore).
 """
 
 from __future__ import annotations

@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from headrace.cli import data, life, processes, specs
+from headrace.cli import (
+    alerts,
+    audit,
+    backup,
+    connectors,
+    data,
+    letters,
+    life,
+    login,
+    processes,
+    specs,
+    users,
+)
 
 app = typer.Typer(
     name="headrace",
@@ -36,8 +48,9 @@ def _root(
     """Change data capture that a team can trust."""
 
 
-for _group in (specs, life, data, processes):
-    _group.register(app)
+ROOMS = (specs, life, data, connectors, letters, alerts, audit, login, users, backup, processes)
+for _room in ROOMS:
+    _room.register(app)
 if find_spec("headrace.cli.local"):
     from headrace.cli import local
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from headrace.cli.locate import Server, no_server, path_part
@@ -22,6 +24,7 @@ finally:
 
 # Preflight asks databases that may be far away and slow.
 _TIMEOUT = httpx.Timeout(300.0, connect=5.0)
+_PAGE = 1000
 # So long may a request lie in the queue while no worker shows signs of life.
 _WORKER_GRACE = 30.0
 
@@ -31,14 +34,14 @@ JSON = dict[str, Any]
 class Client:
     """Calls of one server. Every call raises the error the server answered, or Unavailable ``no_server``."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, timeout: httpx.Timeout = _TIMEOUT) -> None:
         self._server = server
         headers = {"authorization": f"Bearer {server.token}"} if server.token else {}
         # No proxy stands between us and a local server, whatever the environment says of the rest.
         self._http = httpx.Client(
             base_url=f"{server.url}/api/v1",
             headers=headers,
-            timeout=_TIMEOUT,
+            timeout=timeout,
             trust_env=server.data is None,
             # Reading all certificates of the world takes as long as a call of a server that needs none.
             verify=not server.url.startswith("http:"),
@@ -52,13 +55,35 @@ class Client:
         """GET a path under the API's base."""
         return self._call("GET", path, params={k: v for k, v in query.items() if v is not None})
 
-    def post(self, path: str, body: Any = None) -> JSON:
+    def post(self, path: str, body: Any = None, **query: Any) -> JSON:
         """POST JSON."""
-        return self._call("POST", path, json=body if body is not None else {})
+        return self._call("POST", path, json=body if body is not None else {}, params=query)
+
+    def put(self, path: str, body: Any = None, **query: Any) -> JSON:
+        """PUT JSON."""
+        return self._call("PUT", path, json=body if body is not None else {}, params=query)
 
     def delete(self, path: str, **query: Any) -> JSON:
         """DELETE."""
         return self._call("DELETE", path, params=query)
+
+    def all(self, path: str, **query: Any) -> list[JSON]:
+        """Every item of a list that comes in pages."""
+        found: list[JSON] = []
+        while True:
+            page = self.get(path, **query, limit=_PAGE, offset=len(found))
+            found += page["items"]
+            if not page["items"] or len(found) >= page["total"]:
+                return found
+
+    def download(self, path: str, **query: Any) -> Iterator[bytes]:
+        """The bytes that a GET answers, as they come."""
+        asked = {k: v for k, v in query.items() if v is not None}
+        with self._speaking(), self._http.stream("GET", f"/{path}", params=asked) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise _error(answer)
+            yield from answer.iter_bytes()
 
     def finished(self, asked: JSON) -> Any:
         """Wait for a request; its result. Raises its error, or Unavailable ``no_worker``."""
@@ -91,18 +116,23 @@ class Client:
         return any(c["name"] == "worker" and c["state"] == "running" for c in parts)
 
     def _call(self, method: str, path: str, **how: Any) -> JSON:
-        try:
+        with self._speaking():
             answer = self._http.request(method, f"/{path}", **how)
+        if answer.is_success:
+            found: JSON = answer.json() if answer.content else {}
+            return found
+        raise _error(answer)
+
+    @contextmanager
+    def _speaking(self) -> Iterator[None]:
+        try:
+            yield
         except httpx.TimeoutException:
             raise Unavailable(
                 "server_slow", f"{self._server.url} does not answer", "See `headrace status`, try again."
             ) from None
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise no_server(f"No Headrace server answers at {self._server.url} ({error})") from None
-        if answer.is_success:
-            found: JSON = answer.json() if answer.content else {}
-            return found
-        raise _error(answer)
 
 
 class Patience:
@@ -137,8 +167,8 @@ def _error(answer: httpx.Response) -> HeadraceError:
         raw = None
     if isinstance(raw, dict) and "code" in raw:
         error = from_dict(raw)
-        if answer.status_code == httpx.codes.UNAUTHORIZED:
-            guidance = "For a remote server set HEADRACE_TOKEN; for a local one name its folder with --data."
+        if error.code == "unauthorized":
+            guidance = "For a remote server use headrace login or set HEADRACE_TOKEN; for a local one name its folder with --data."
             return Denied(error.code, error.message, guidance, error.context)
         return error
     said = f"{answer.request.url} answered {answer.status_code}"

@@ -118,6 +118,14 @@ def command(
     return register
 
 
+def group(app: typer.Typer, name: str, help_text: str, **commands: Callable[..., None]) -> None:
+    """Register functions as the commands of a group: ``headrace name word``."""
+    made = typer.Typer(name=name, help=help_text, no_args_is_help=True)
+    for word, run in commands.items():
+        command(made, word)(run)
+    app.add_typer(made)
+
+
 @contextmanager
 def failing_well(json: bool) -> Iterator[None]:
     """Say an error (message and guidance on stderr, or JSON on stdout) and leave with its exit code."""

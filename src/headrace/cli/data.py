@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
 import typer
 
 from headrace.cli import show
-from headrace.cli.command import DIFFERENT, Session, command, print_json
+from headrace.cli.command import DIFFERENT, Session, command, group, print_json
 from headrace.cli.life import Name, show_tables
 from headrace.cli.locate import path_part
 
@@ -19,10 +20,12 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     for run in (tables, resync, verify, certificate, logs, discover):
         command(app)(run)
-    group = typer.Typer(name="connections", help="Stored connections.", no_args_is_help=True)
-    command(group, "list")(list_connections)
-    command(group, "test")(try_connection)
-    app.add_typer(group)
+    own: dict[str, Callable[..., None]] = {
+        "list": list_connections,
+        "test": try_connection,
+        "delete": delete_connection,
+    }
+    group(app, "connections", "Stored connections.", **own)
 
 
 def tables(session: Session, name: Name) -> None:
@@ -81,7 +84,7 @@ def discover(session: Session, name: ConnectionName) -> None:
 
 def list_connections(session: Session) -> None:
     """All stored connections."""
-    session.answer(session.api.get("connections")["items"], _show_connections)
+    session.answer(session.api.all("connections"), _show_connections)
 
 
 def try_connection(session: Session, name: ConnectionName) -> None:
@@ -90,6 +93,12 @@ def try_connection(session: Session, name: ConnectionName) -> None:
     session.answer(
         found, lambda f: show.line(f"{f['name']}: ok, server {f['version']}, {f['response_time_ms']} ms")
     )
+
+
+def delete_connection(session: Session, name: ConnectionName) -> None:
+    """Forget a connection that no pipeline uses."""
+    session.api.delete(f"connections/{path_part(name)}")
+    session.answer({"name": name, "deleted": True}, lambda f: show.line(f"{f['name']} is gone."))
 
 
 def _show_report(report: dict[str, Any]) -> None:

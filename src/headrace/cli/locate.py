@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import platformdirs
 
+from headrace.cli import kept
 from headrace.errors import Denied, Unavailable
 from headrace.settings import from_environment
 
@@ -41,6 +42,12 @@ def locate(server: str | None, data: Path | None, env: Mapping[str, str]) -> Ser
     return _local(found, env)
 
 
+def folder_of(data: Path | None, env: Mapping[str, str]) -> Path:
+    """The folder asked for, else that of the installation this user runs, else the usual one."""
+    current = _read(current_file()) if data is None and not env.get("HEADRACE_DATA") else None
+    return from_environment(env, Path(current["data"]) if current else data).data
+
+
 def current_file() -> Path:
     """Where ``up`` records this user's installation."""
     return Path(platformdirs.user_state_dir("headrace")) / "current.json"
@@ -62,7 +69,7 @@ def no_server(message: str) -> Unavailable:
 
 
 def _remote(url: str, env: Mapping[str, str]) -> Server:
-    if token := env.get("HEADRACE_TOKEN"):
+    if token := env.get("HEADRACE_TOKEN") or kept.token(url):
         return Server(url, token)
     # The local server named by its own address needs no token to be typed.
     for record in (current_file(), record_file(from_environment(env).data)):

@@ -19,7 +19,8 @@ from headrace.cli.command import Session, command
 from headrace.cli.locate import record_file
 from headrace.errors import Unavailable
 from headrace.settings import Settings
-from headrace.store.secrets import create_private
+
+_BACKLOG = 512
 
 
 def register(app: typer.Typer) -> None:
@@ -34,8 +35,6 @@ def server(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")] = 8000,
 ) -> None:
     """The API and the status page, until it is stopped."""
-    import uvicorn
-
     from headrace.api import serving
     from headrace.api.app import create_app
 
@@ -51,7 +50,7 @@ def server(
                 {"url": url, "pid": os.getpid()}, lambda f: show.line(f"Headrace serves {f['url']}")
             )
             _first_admin(app.state.gate.people.ensure_admin(), settings)
-            uvicorn.Server(config).run(sockets=[bound])
+            serving.Server(config).run(sockets=[bound])
 
 
 def _first_admin(made: tuple[str, str | None] | None, settings: Settings) -> None:
@@ -62,6 +61,9 @@ def _first_admin(made: tuple[str, str | None] | None, settings: Settings) -> Non
     if sys.stdout.isatty():
         show.line(f"The first account is {email}, its password {password} (shown this once)")
         return
+    # Late: the store is most of what a command would import.
+    from headrace.store.secrets import create_private
+
     settings.admin_file.unlink(missing_ok=True)
     create_private(settings.admin_file, f"{email} {password}\n")
     print(f"The first account's password is in {settings.admin_file}", file=sys.stderr)
@@ -93,6 +95,8 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             bound.bind((host, port))
+            # Who reads our address calls before we are ready: the call waits then.
+            bound.listen(_BACKLOG)
         except OSError as error:
             raise Unavailable(
                 "port_busy",

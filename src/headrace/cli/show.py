@@ -19,11 +19,19 @@ _TONE = {
     "idle": "green",
     "incremental": "green",
     "ok": "green",
+    "resolved": "green",
+    "RUNNING": "green",
     "error": "red",
+    "critical": "red",
+    "firing": "red",
+    "FAILED": "red",
     "unreachable": "red",
     "warning": "yellow",
     "paused": "yellow",
     "stopped": "yellow",
+    "acknowledged": "yellow",
+    "PAUSED": "yellow",
+    "STOPPED": "yellow",
     "info": "cyan",
 }
 
@@ -61,6 +69,18 @@ def error(raised: HeadraceError) -> None:
 def line(text: str) -> None:
     """One line."""
     out().print(escape(text))
+
+
+def note(text: str) -> None:
+    """One line beside the answer, on standard error."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False, soft_wrap=True).print(escape(text))
+
+
+def instant(text: str | None) -> str:
+    """An instant of an answer, to the second."""
+    return text[:19].replace("T", " ") if text else ""
 
 
 def toned(word: Any) -> str:

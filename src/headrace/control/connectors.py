@@ -17,6 +17,8 @@ from headrace.store import Store
 
 JSON = dict[str, Any]
 _CLASS = "connector.class"
+# Its web server refuses paths that hold these, however they are encoded.
+_UNASKABLE = frozenset("/%\\;")
 _STOP_SECONDS = 10.0
 _TYPES_SECONDS = 300.0
 
@@ -98,6 +100,10 @@ class Connectors:
 
     def create(self, name: str, config: Mapping[str, str], state: str = "RUNNING") -> JSON:
         """A new connector; Conflict ``exists_already``, Invalid of Connect's validation, Precondition ``connect_secret``."""
+        if set(name) & _UNASKABLE or name.startswith("."):
+            raise Invalid(
+                "bad_name", "Kafka Connect cannot be asked for such a name", "Leave /, %, \\ and ; out of it."
+            )
         if config.get("name", name) != name:
             raise Invalid("name_differs", "The name in the configuration is another", "Leave it out there.")
         if self._config_or_none(name) is not None:

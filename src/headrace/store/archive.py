@@ -83,11 +83,21 @@ def key_id(key: str) -> str:
 
 
 class Writer:
-    """Writes a backup to a stream, which needs no seeking."""
+    """Writes a backup to a stream, which needs no seeking; a context manager."""
 
     def __init__(self, out: IO[bytes]) -> None:
-        self._zip = zipfile.ZipFile(cast(IO[bytes], _Forward(out)), "w")
+        self._out = _Forward(out)
+        self._zip = zipfile.ZipFile(cast(IO[bytes], self._out), "w")
         self._parts: dict[str, Part] = {}
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is not None:
+            # The zip wants to write its end, whatever has happened.
+            self._out.drop()
+        self._zip.close()
 
     def table(self, name: str, rows: Iterable[Row]) -> None:
         """Write the rows of a table as they come."""
@@ -101,11 +111,10 @@ class Writer:
         self._parts[name] = Part(rows=count, bytes=size, sha256=digest.hexdigest())
 
     def finish(self, version: str, revision: str, created_at: datetime, keys: Sequence[str]) -> Manifest:
-        """Write the manifest and the end of the file."""
+        """Write the manifest, after all tables."""
         said = {"format": FORMAT, "headrace": version, "revision": revision, "created_at": created_at}
         manifest = Manifest.model_validate({**said, "tables": self._parts}).sealed(keys)
         self._zip.writestr(_info(_MANIFEST), manifest.model_dump_json(indent=1))
-        self._zip.close()
         return manifest
 
 
@@ -225,10 +234,14 @@ class _Forward:
     """A stream that is only written on: where it is a file, the zip would otherwise seek back in it."""
 
     def __init__(self, out: IO[bytes]) -> None:
-        self._out = out
+        self._out: IO[bytes] | None = out
 
     def write(self, data: bytes) -> int:
-        return self._out.write(data)
+        return self._out.write(data) if self._out else len(data)
 
     def flush(self) -> None:
-        self._out.flush()
+        if self._out:
+            self._out.flush()
+
+    def drop(self) -> None:
+        self._out = None

@@ -12,10 +12,13 @@ from sqlalchemy import Row, Select, delete, func, insert, select
 from headrace.actor import current
 from headrace.store.base import Part
 from headrace.store.database import now
+from headrace.store.events import publish
 from headrace.store.records import Audit
 from headrace.store.schema import audit_logs
 
 _BATCH = 1000
+# Who logs in is not told to everybody.
+_PRIVATE = ("user", "api_token", "address")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,15 @@ class Audits(Part):
                     timestamp=now(),
                 )
             )
+            if entity_type not in _PRIVATE:
+                pipeline = entity_id if entity_type == "pipeline" else None
+                said = {
+                    "entity_type": entity_type,
+                    "entity_id": entity_id,
+                    "action": action,
+                    "user": actor.name,
+                }
+                publish(transaction, "changes", pipeline, said)
 
     def audits(
         self, which: AuditFilter = AuditFilter(), limit: int = 200, offset: int = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -10,20 +12,30 @@ from sqlalchemy import Connection, Engine, Row, or_, select
 from headrace.errors import NotFound
 from headrace.store.database import reading, writing
 from headrace.store.schema import pipelines
+from headrace.store.wake import Wake
 
 Transaction = Connection
+# Left in a transaction's notes by whoever published an event in it.
+PUBLISHED = "headrace published"
 
 
 class Part:
     """A part of the store; each method is one transaction of its own, so threads may share it."""
 
     _engine: Engine
+    wake: Wake
 
     def _reading(self) -> Any:
         return reading(self._engine)
 
-    def _writing(self) -> Any:
-        return writing(self._engine)
+    @contextmanager
+    def _writing(self) -> Iterator[Transaction]:
+        with writing(self._engine) as transaction:
+            transaction.info.pop(PUBLISHED, None)
+            yield transaction
+            published = transaction.info.pop(PUBLISHED, False)
+        if published:
+            self.wake.tell()
 
 
 def new_id() -> str:

@@ -31,17 +31,17 @@ from sqlalchemy import (
 from sqlalchemy.exc import DataError
 
 from headrace.actor import current
-from headrace.errors import Conflict, Invalid, NotFound, Precondition
+from headrace.errors import Conflict, Denied, Invalid, NotFound, Precondition
 from headrace.settings import Settings
 from headrace.store import schema
 from headrace.store.archive import Manifest, Reader, Row, Writer, bad_backup, newer_backup
 from headrace.store.database import connect, now, snapshot, writing
+from headrace.store.owners import dead
 from headrace.store.secrets import VARIABLE, Cipher, cipher
 from headrace.store.shape import lock_shape, revision_of, revisions, upgrade
 
 # Who holds and does what just now, who is logged in, what can be found out again.
 LEFT_OUT = frozenset({"leases", "beats", "idempotency_keys", "sessions", "schema_cache"})
-_SEALED = ("connections", "alert_channels")
 _LIFE = timedelta(seconds=30)
 _BATCH = 500
 
@@ -57,10 +57,10 @@ def backup(settings: Settings, out: IO[bytes]) -> Manifest:
             revision, at = revision_of(connection), now()
             if revision is None:
                 raise _no_metadata(settings)
-            writer = Writer(out)
-            for table in _shape(connection).sorted_tables:
-                writer.table(table.name, _dumped(connection, table)); connection.rollback()
-            return writer.finish(version("headrace"), revision, at, keys)
+            with Writer(out) as writer:
+                for table in _shape(connection).sorted_tables:
+                    writer.table(table.name, _dumped(connection, table))
+                return writer.finish(version("headrace"), revision, at, keys)
     finally:
         engine.dispose()
 
@@ -136,7 +136,14 @@ def _keys(settings: Settings) -> Cipher:
             f"There is no key in {settings.data}",
             f"Put the installation's secret.key there, set {VARIABLE} to it, or name the folder with --data.",
         )
-    return cipher(settings.key_file)
+    try:
+        return cipher(settings.key_file)
+    except OSError as error:
+        raise Denied(
+            "key_unreadable",
+            f"{settings.key_file} cannot be read: {error.strerror}",
+            "Run as the user who runs Headrace.",
+        ) from None
 
 
 def _no_metadata(settings: Settings) -> NotFound:
@@ -162,7 +169,7 @@ def _refuse(connection: Connection, replace: bool, force: bool) -> None:
         raise Precondition(
             "still_running",
             f"Something works with this metadata: {', '.join(signs)}",
-            "Stop it first: headrace down (it takes half a minute to be forgotten). --force restores all the same.",
+            "Stop it first: headrace down. What ran on another machine is forgotten after half a minute. --force restores all the same.",
         )
     kept = [n for n in ("users", "connections", "pipelines") if n in present and _any(connection, n)]
     if kept and not replace:
@@ -182,11 +189,12 @@ def _signs_of_life(connection: Connection, present: set[str]) -> list[str]:
     beats, leases, at = schema.beats, schema.leases, now()
     alive: list[str] = []
     if beats.name in present:
-        seen = select(beats.c.component, beats.c.pid).where(beats.c.seen_at > at - _LIFE)
-        alive += [f"{row.component} (process {row.pid})" for row in connection.execute(seen)]
+        seen = select(beats).where(beats.c.seen_at > at - _LIFE)
+        rows = connection.execute(seen).all()
+        alive += [f"{r.component} (process {r.pid})" for r in rows if not dead(r.owner)]
     if leases.name in present:
-        held = select(leases.c.name).where(leases.c.expires_at > at)
-        alive += [f"the holder of {name}" for name in connection.execute(held).scalars()]
+        held = connection.execute(select(leases).where(leases.c.expires_at > at)).all()
+        alive += [f"the holder of {r.name}" for r in held if not dead(r.owner)]
     return alive
 
 
@@ -215,7 +223,7 @@ def _fill(connection: Connection, backup: Reader, ring: Cipher) -> None:
             continue
         rows = (_loaded(table, row, connection.dialect.name) for row in backup.rows(name))
         while batch := list(islice(rows, _BATCH)):
-            _open_secrets(ring, name, batch)
+            _open_secrets(ring, table, batch)
             _insert(connection, table, batch)
 
 
@@ -247,9 +255,9 @@ def _value(kind: Any, value: Any, dialect: str) -> Any:
     return value.replace("\0", "\ufffd") if dialect == "postgresql" and isinstance(value, str) else value
 
 
-def _open_secrets(ring: Cipher, name: str, rows: list[Row]) -> None:
+def _open_secrets(ring: Cipher, table: Table, rows: list[Row]) -> None:
     """Precondition ``secret_key`` when a secret cannot be opened with our keys."""
-    if name in _SEALED:
+    if "secrets" in table.columns:
         for row in rows:
             if row["secrets"]:
                 ring.open(row["secrets"])

@@ -1,9 +1,78 @@
-"""Live events, numbered in the order of their commits."""
+"""Live events: what changed, in the order in which it was committed."""
 
 from __future__ import annotations
 
-from headrace.store.base import Part
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, text
+
+from headrace.store.base import PUBLISHED, Part, Transaction
+from headrace.store.database import now
+from headrace.store.schema import events
+
+KINDS = ("status", "tables", "logs", "metrics", "changes", "alerts")
+KEPT = timedelta(hours=1)
+# Any number will do; it only has to be ours. Held from the numbering of an event to the commit.
+_ORDER_LOCK = 7_237_725
+_BATCH = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened. id: rises in the order of commits. pipeline: its name, None where it is about none."""
+
+    id: int
+    ts: datetime
+    kind: str
+    pipeline: str | None
+    data: dict[str, Any]
 
 
 class Events(Part):
-    """Reading and writing live events, numbered in the order of their commits."""
+    """Reading events; they are written by whoever writes what they tell, in the same transaction."""
+
+    def events(self, after: int, limit: int = 1000) -> list[Event]:
+        """The next events, the oldest first."""
+        query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
+        with self._reading() as transaction:
+            return [Event(r.id, r.ts, r.kind, r.pipeline, r.data) for r in transaction.execute(query)]
+
+    def event_bounds(self) -> tuple[int, int]:
+        """The numbers of the oldest event that is kept and of the newest; (0, 0) without any."""
+        query = select(func.min(events.c.id), func.max(events.c.id))
+        with self._reading() as transaction:
+            oldest, newest = transaction.execute(query).one()
+            return oldest or 0, newest or 0
+
+    def sweep_events(self, most: int = 200_000) -> int:
+        """Forget what is older than an hour or too much, a batch at a time; how many. The newest one stays."""
+        with self._writing() as transaction:
+            newest = transaction.execute(select(func.max(events.c.id))).scalar() or 0
+            old = select(func.max(events.c.id)).where(events.c.ts < now() - KEPT)
+            until = max(transaction.execute(old).scalar() or 0, newest - most)
+            some = select(events.c.id).where(events.c.id <= until, events.c.id < newest).limit(_BATCH)
+            return int(transaction.execute(delete(events).where(events.c.id.in_(some))).rowcount)
+
+
+def publish(transaction: Transaction, kind: str, pipeline: str | None, data: dict[str, Any]) -> None:
+    """Tell that something happens, as the last statement of the transaction in which it does.
+
+    Numbers are given in the order of commits, so that who has seen one never misses a smaller one: SQLite has one
+    writer as it is, PostgreSQL's writers take turns from here to their commit.
+    """
+    publish_all(transaction, [(kind, pipeline, data)])
+
+
+def publish_all(transaction: Transaction, told: Sequence[tuple[str, str | None, dict[str, Any]]]) -> None:
+    """As ``publish``, several at once."""
+    if not told:
+        return
+    if transaction.dialect.name == "postgresql":
+        transaction.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _ORDER_LOCK})
+    at = now()
+    rows = [{"ts": at, "kind": kind, "pipeline": pipeline, "data": data} for kind, pipeline, data in told]
+    transaction.execute(insert(events), rows)
+    transaction.info[PUBLISHED] = True

@@ -12,6 +12,7 @@ from headrace.errors import NotFound
 from headrace.spec.names import TableName
 from headrace.store.base import Part, new_id, pipeline_id
 from headrace.store.database import now
+from headrace.store.events import publish
 from headrace.store.records import DeadLetter, LogLine, Metric, Run
 from headrace.store.schema import dead_letters, pipeline_logs, pipeline_metrics, pipeline_runs
 
@@ -27,6 +28,7 @@ class Journal(Part):
         with self._writing() as transaction:
             id_ = pipeline_id(transaction, name)
             transaction.execute(insert(pipeline_logs).values(pipeline_id=id_, **values))
+            publish(transaction, "logs", name, {"level": level, "component": component, "message": message})
 
     def logs(
         self, name: str, level: str | None = None, limit: int = 200, since: datetime | None = None

@@ -10,9 +10,10 @@ from sqlalchemy import Row, delete, insert, select, update
 from headrace.actor import current
 from headrace.errors import Precondition
 from headrace.spec.models import PipelineSpec
-from headrace.store.base import Part, new_id, pipeline_row
+from headrace.store.base import Part, Transaction, new_id, pipeline_row
 from headrace.store.connections import connection_id
 from headrace.store.database import now
+from headrace.store.events import publish
 from headrace.store.records import Desired, Pipeline
 from headrace.store.schema import (
     dead_letters,
@@ -58,7 +59,10 @@ class Pipelines(Part):
             elif row.spec != data:
                 changed = {**values, "spec_version": row.spec_version + 1}
                 transaction.execute(update(pipelines).where(pipelines.c.id == row.id).values(**changed))
-            return _record(pipeline_row(transaction, name))
+            stored = _record(pipeline_row(transaction, name))
+            if row is None:
+                _tell(transaction, stored, {"status": stored.status})
+            return stored
 
     def pipeline(self, name: str) -> Pipeline:
         """The pipeline of that name or id; NotFound ``no_such_pipeline``."""
@@ -99,6 +103,7 @@ class Pipelines(Part):
             transaction.execute(delete(leases).where(leases.c.name == row.name))
             gone = {"deleted_at": now(), "generation": None, "lag": None, "phase": None}
             transaction.execute(update(pipelines).where(pipelines.c.id == row.id).values(**gone))
+            publish(transaction, "status", row.name, {"status": "deleted", "phase": None, "error": None})
 
     def set_desired(
         self, name: str, desired: Desired, *, status: str | None = None, **flags: Any
@@ -149,7 +154,21 @@ class Pipelines(Part):
             if touched:
                 values["updated_at"] = now()
             transaction.execute(update(pipelines).where(pipelines.c.id == row.id).values(**values))
-            return _record(pipeline_row(transaction, row.id))
+            changed = _record(pipeline_row(transaction, row.id))
+            _tell(transaction, changed, values)
+            return changed
+
+
+def _tell(transaction: Transaction, pipeline: Pipeline, values: dict[str, Any]) -> None:
+    """What those who watch see of a change."""
+    if values.keys() & {"status", "phase", "error", "desired"}:
+        error = pipeline.error and {k: pipeline.error.get(k) for k in ("code", "message", "guidance")}
+        said = {"status": pipeline.status, "phase": pipeline.phase, "desired": pipeline.desired}
+        publish(transaction, "status", pipeline.name, {**said, "error": error})
+    elif values.get("lag"):
+        publish(
+            transaction, "metrics", pipeline.name, {k: v for k, v in values["lag"].items() if k != "heads"}
+        )
 
 
 def _fresh() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from headrace.store.samples import Samples
 from headrace.store.secrets import cipher
 from headrace.store.tables import Tables
 from headrace.store.users import Users
+from headrace.store.wake import Wake
 
 
 class Store(
@@ -31,6 +32,7 @@ class Store(
         settings.data.mkdir(parents=True, exist_ok=True)
         self._cipher = cipher(settings.key_file)
         self._beaten = {}
+        self.wake = Wake(settings.redis)
         self._engine = open_engine(settings.metadata_url)
 
     @property
@@ -40,6 +42,7 @@ class Store(
 
     def close(self) -> None:
         """Close all connections to the metadata database."""
+        self.wake.close()
         self._engine.dispose()
 
     def ping(self) -> None:

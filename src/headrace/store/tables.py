@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, Row, and_, delete, insert, select, update
 
 from headrace.errors import Bug, NotFound
 from headrace.spec.names import TableName
-from headrace.store.base import Part, pipeline_id
+from headrace.store.base import Part, Transaction, pipeline_id
 from headrace.store.database import now
+from headrace.store.events import publish
 from headrace.store.records import TableState
 from headrace.store.schema import pipeline_tables
 
@@ -42,6 +43,7 @@ class Tables(Part):
             if not changed.rowcount:
                 source = {"source_schema": table.source.schema, "source_name": table.source.name}
                 transaction.execute(insert(pipeline_tables).values(pipeline_id=id_, **source, **values))
+            _tell(transaction, name, table.source, values)
 
     def update_table(self, name: str, source: TableName, **fields: Any) -> None:
         """Change some fields of one table (``target`` takes a TableName); NotFound ``no_such_table``."""
@@ -82,6 +84,17 @@ class Tables(Part):
                     f"See `headrace tables {name}`.",
                     {"table": str(source)},
                 )
+            _tell(transaction, name, source, values)
+
+
+def _tell(transaction: Transaction, name: str, source: TableName, values: dict[str, Any]) -> None:
+    """What those who watch see of a change."""
+    said: dict[str, Any] = {f: values[f] for f in ("state", "rows_loaded", "rows_total") if f in values}
+    if "error" in values:
+        error = values["error"]
+        said["error"] = error and {k: error.get(k) for k in ("code", "message", "guidance")}
+    if said:
+        publish(transaction, "tables", name, {"table": str(source), **said})
 
 
 def _is(id_: str, source: TableName) -> ColumnElement[bool]:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import signal
 import threading
-from pathlib import Path
-
-import psutil
 
 from headrace.control.runner import LEASE_SECONDS, Runner
 from headrace.errors import HeadraceError
 from headrace.settings import Settings
 from headrace.store import Store
+from headrace.store.owners import dead, own_name
 
 LOOK_SECONDS = 0.1
 
@@ -27,7 +24,7 @@ class Worker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._store = Store(settings)
-        self._owner = f"{_place()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self._owner = own_name()
         self._running: dict[str, tuple[Runner, threading.Thread]] = {}
         self.stopping = threading.Event()
 
@@ -61,7 +58,7 @@ class Worker:
         if self._store.acquire(name, self._owner, LEASE_SECONDS):
             return True
         holder = self._store.holder(name)
-        if holder is None or not _dead(holder):
+        if holder is None or not dead(holder):
             return False
         # A worker that was killed beside us: no need to wait until its lease runs out.
         self._store.release(name, holder)
@@ -73,22 +70,6 @@ class Worker:
         thread = threading.Thread(target=runner.run, name=f"pipeline-{name}", daemon=True)
         self._running[name] = (runner, thread)
         thread.start()
-
-
-def _place() -> str:
-    """Where process ids mean the same as here: this boot of this machine, and this namespace of processes."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        space = os.stat("/proc/self/ns/pid").st_ino
-    except OSError:
-        return f"{os.uname().nodename}:{secrets.token_hex(8)}"
-    return f"{os.uname().nodename}:{boot[:8]}:{space}"
-
-
-def _dead(owner: str) -> bool:
-    """Whether the owner of a lease was a process here that is no more."""
-    place, _, rest = owner.rpartition("-")[0].rpartition("-")
-    return place == _place() and rest.isdigit() and not psutil.pid_exists(int(rest))
 
 
 def main(settings: Settings) -> None:

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 import httpx
 import psycopg
 import pytest
-import uvicorn
 
 from headrace.api import serving
 from headrace.api.app import create_app
@@ -22,7 +21,7 @@ from support.lab import until
 @contextmanager
 def served(settings: Settings) -> Iterator[httpx.Client]:
     """A client of a server with these settings, at the API's base, with the installation's token."""
-    server = uvicorn.Server(serving.config(create_app(settings), settings, port=0))
+    server = serving.Server(serving.config(create_app(settings), settings, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started, 30, "the server")

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import psycopg
@@ -14,6 +15,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from headrace.local.connect import connect_service
+from headrace.local.folder import prepare
 from headrace.local.ports import free_ports
 from headrace.local.postgres import PostgresServer
 from headrace.local.stack import Stack
@@ -177,15 +179,16 @@ def test_no_secret_leaves_by_connect_or_kafka_or_the_metadata(
 
 
 def test_names_that_need_care(api: httpx.Client, source: PostgresServer) -> None:
-    for name in ("a b", "ünïcode", "per%cent", "q?m#k"):
+    for name in ("a b", "ünïcode", "q?m#k"):
         settings = config(source, "care")
         made = api.post("connectors", json={"name": name, "config": settings, "initial_state": "STOPPED"})
         assert made.status_code == 201, made.text
-        where = httpx.URL(
-            f"connectors/{httpx.QueryParams({'n': name})}".replace("n=", "").replace("+", "%20")
-        )
+        where = f"connectors/{quote(name, safe='')}"
         assert api.get(where).json()["name"] == name
         assert api.delete(where).status_code == 204
+    for name in ("a/b", "per%cent", "..", "a;b"):
+        refused = api.post("connectors", json={"name": name, "config": config(source, "care")})
+        assert (refused.status_code, refused.json()["code"]) == (422, "bad_name")
     differs = api.post("connectors", json={"name": "a", "config": {**config(source, "a"), "name": "b"}})
     assert (differs.status_code, differs.json()["code"]) == (422, "name_differs")
 
@@ -217,12 +220,13 @@ def test_rebalances_keep_their_status(api: httpx.Client, stack: Stack, quiet: st
                     codes.add(answer.json()["code"])
 
     threads = [threading.Thread(target=storm) for _ in range(3)]
+    (port,) = free_ports(1)
+    prepare(stack.data / "second")
+    second = connect_service(stack.data / "second", port, stack.settings.kafka)
     for thread in threads:
         thread.start()
-    (port,) = free_ports(1)
-    second = connect_service(stack.data / "second", port, stack.settings.kafka)
-    second.start()
     try:
+        second.start()
         second.wait_healthy()
         second.kill()
         until(lambda: 409 in seen or not second.alive, 20, "a rebalance")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-import uvicorn
 from api_server import Running
 
 from headrace.api import serving
@@ -22,14 +21,19 @@ from headrace.store import Store
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Running]:
     settings = Settings(tmp_path, kafka="127.0.0.1:1", connect="http://127.0.0.1:1")
-    server = uvicorn.Server(serving.config(create_app(settings), settings, port=0))
+    server = serving.Server(serving.config(create_app(settings), settings, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         time.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     store = Store(settings)
-    yield Running(f"http://127.0.0.1:{port}", settings.token_file.read_text().strip(), store)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    url, token = f"http://127.0.0.1:{port}", settings.token_file.read_text().strip()
+    yield Running(url, token, store, stop, thread.is_alive)
     store.close()
     server.should_exit = True
     thread.join()

@@ -17,6 +17,7 @@ from headrace.store import Store
 from headrace.store.records import Request
 
 PASSWORD = "hunter2"
+ADMIN, ADMIN_PASSWORD = "admin@localhost", "correct horse battery"
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Cli:
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         return Answer(result.exit_code, result.stdout, result.stderr)
+
+    @property
+    def url(self) -> str:
+        """Address of the server."""
+        return str(json.loads((self.data / "server.json").read_text())["url"])
 
     @contextmanager
     def worker(self, name: str, work: Callable[[Store, Request], None]) -> Iterator[None]:

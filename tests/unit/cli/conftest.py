@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from cli_tools import PASSWORD, Cli
+from cli_tools import ADMIN_PASSWORD, PASSWORD, Cli
 
 from headrace.local.postgres import PostgresServer
 from headrace.settings import Settings
@@ -38,6 +38,9 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cli]:
     data, home = tmp_path_factory.mktemp("data"), tmp_path_factory.mktemp("home")
     outside = {
         "XDG_STATE_HOME": str(home),
+        "XDG_CONFIG_HOME": str(home),
+        "HEADRACE_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        "HEADRACE_RATE_LOGIN": "1000",
         "HEADRACE_KAFKA": "127.0.0.1:1",
         "HEADRACE_CONNECT": "http://127.0.0.1:1",
     }

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import func, insert, select, text, update
 
 from headrace.errors import Conflict, HeadraceError, Invalid, NotFound, Precondition
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.spec.names import TableName
-from headrace.store import Store, schema
+from headrace.store import Store, owners, schema
 from headrace.store.archive import Manifest, Reader, Writer
 from headrace.store.database import connect, reading, writing
 from headrace.store.dump import LEFT_OUT, backup, restore
@@ -161,23 +161,21 @@ def test_everything_comes_back(filled: Place, place: Place, here: str, there: st
 def test_new_rows_get_fresh_numbers(filled: Place, place: Place, there: str) -> None:
     before, after = filled("sqlite"), place(there)
     restore(after, taken(before))
-    highest = {
-        name: max((r["id"] for r in rows), default=0)
-        for name, rows in content(after).items()
-        if "logs" in name
-    }
+    numbered = ("pipeline_logs", "audit_logs", "connection_tests", "events")
+    highest = {name: max(r["id"] for r in content(after)[name]) for name in numbered}
     store = Store(after)
+    with store._writing() as transaction:
+        happened = {"ts": datetime.now(UTC), "kind": "status", "data": {}}
+        transaction.execute(insert(schema.events).values(**happened))
+        now = transaction.execute(select(func.max(schema.events.c.id))).scalar_one()
+    assert now == highest["events"] + 1
     store.log("p", "info", "test", "new")
     store.audit("pipeline", "x", "new")
+    store.add_connection_test("a", "ok", 1.0, None)
     store.ask("p", "verify")
-    with store._writing() as transaction:
-        values = {"ts": datetime.now(UTC), "kind": "status", "data": {}}
-        number = transaction.execute(insert(schema.events).values(**values)).inserted_primary_key[0]
-    assert number == 42
     store.close()
-    now = content(after)
-    assert max(r["id"] for r in now["pipeline_logs"]) == highest["pipeline_logs"] + 1
-    assert max(r["id"] for r in now["audit_logs"]) == highest["audit_logs"] + 1
+    found = content(after)
+    assert all(max(r["id"] for r in found[name]) == highest[name] + 1 for name in numbered[:3])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -185,18 +183,19 @@ def test_numbers_of_events_are_not_given_again(filled: Place, kind: str) -> None
     settings = filled(kind)
     old = taken(settings)
     store = Store(settings)
+    happened = {"ts": datetime.now(UTC), "kind": "status", "data": {}}
     with store._writing() as transaction:
+        transaction.execute(insert(schema.events), [happened] * 8)
+        last = transaction.execute(select(func.max(schema.events.c.id))).scalar_one()
         transaction.execute(text("DELETE FROM events"))
-        values = {"ts": datetime.now(UTC), "kind": "status", "data": {}}
-        for _ in range(8):
-            last = transaction.execute(insert(schema.events).values(**values)).inserted_primary_key[0]
     store.close()
     restore(settings, old, replace=True)
     store = Store(settings)
     with store._writing() as transaction:
-        number = transaction.execute(insert(schema.events).values(**values)).inserted_primary_key[0]
+        transaction.execute(insert(schema.events).values(**happened))
+        number = transaction.execute(select(func.max(schema.events.c.id))).scalar_one()
     store.close()
-    assert number > max(last, 41)
+    assert number == last + 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -250,6 +249,17 @@ def test_nothing_is_restored_under_a_running_worker(filled: Place, place: Place,
     store.close()
 
 
+def test_a_worker_that_ended_here_is_no_sign_of_life(filled: Place, place: Place) -> None:
+    file, settings = taken(filled("sqlite")), place("sqlite")
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        pass
+    store = Store(settings)
+    store.beat("worker", f"{owners.place()}-{process.pid}-abcd", process.pid)
+    store.acquire("pipeline p", f"{owners.place()}-{process.pid}-abcd", 60)
+    store.close()
+    restore(settings, file)
+
+
 def test_a_key_that_does_not_fit_is_told(filled: Place, place: Place) -> None:
     file = taken(filled("sqlite"))
     other = place("sqlite")
@@ -290,6 +300,17 @@ def test_no_secret_is_in_a_backup_in_clear(filled: Place) -> None:
     assert b"hunter2" not in inside
     assert key_of(settings).encode() not in inside
     assert b"admin@example.org" in inside
+
+
+def test_a_backup_that_ends_early_is_none() -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"id": 1}
+        raise RuntimeError("the database went away")
+
+    out = io.BytesIO()
+    with pytest.raises(RuntimeError), Writer(out) as writer:
+        writer.table("users", rows())
+    assert not zipfile.is_zipfile(out)
 
 
 def test_there_has_to_be_something_to_back_up(place: Place, tmp_path: Path) -> None:
@@ -411,9 +432,9 @@ def test_rows_that_do_not_fit_the_shape_are_refused(filled: Place, place: Place)
     after, key = place("sqlite"), key_of(filled("sqlite"))
     for table, row in (("users", {"id": "x"}), ("nothing", {"id": "x"}), ("users", ["no row"])):
         out = io.BytesIO()
-        writer = Writer(out)
-        writer.table(table, [row])  # type: ignore[list-item]
-        writer.finish("1", revisions()[-1], datetime.now(UTC), [key])
+        with Writer(out) as writer:
+            writer.table(table, [row])  # type: ignore[list-item]
+            writer.finish("1", revisions()[-1], datetime.now(UTC), [key])
         with pytest.raises(Invalid) as error:
             restore(after, out)
         assert code_of(error) == "bad_backup"

@@ -10,7 +10,8 @@ import pytest
 
 from headrace.settings import Settings
 from headrace.store import Store
-from headrace.worker.main import Worker, _place
+from headrace.store.owners import place as here
+from headrace.worker.main import Worker
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def settings(tmp_path: Path) -> Settings:
 
 def owner(pid: int, place: str | None = None) -> str:
     """The name under which a worker of that process holds leases."""
-    return f"{place or _place()}-{pid}-abcd"
+    return f"{place or here()}-{pid}-abcd"
 
 
 def ended() -> int:

@@ -1,0 +1,446 @@
+"""Live updates: what happens, as it happens, by WebSocket and by Server-Sent Events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, cast
+
+import orjson
+from fastapi import APIRouter, Header, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from headrace.api.guarded import Guarded, knock
+from headrace.auth import rights
+from headrace.auth.gate import Gate, Knock
+from headrace.auth.principal import Principal
+from headrace.errors import Denied, HeadraceError, Invalid, Unavailable
+from headrace.spec.models import Model
+from headrace.store import Store
+from headrace.store.events import Event
+
+router = APIRouter(tags=["live"], route_class=Guarded)
+Kind = Literal["status", "tables", "logs", "metrics", "changes", "alerts"]
+
+QUEUE = 1000
+CLIENTS = 2000
+_POLL_SECONDS = 0.25
+_PING_SECONDS = 15.0
+_PROVE_SECONDS = 10.0
+_AUTH_SECONDS = 5.0
+_BATCH = 1000
+_UNPROVEN = 4401
+_CLOSE = {"denied": 4403, "too_many": 4429, "unavailable": 1013}
+# Kinds that need more than the right to watch.
+_NEEDS = {"logs": "logs:read", "changes": "audit:read", "alerts": "alerts:read"}
+
+
+@dataclass(eq=False, slots=True)
+class Client:
+    """Somebody who watches. kinds, pipelines: what they want, None for all."""
+
+    may: frozenset[str]
+    kinds: frozenset[str] | None = None
+    pipelines: frozenset[str] | None = None
+    waiting: deque[Told] = field(default_factory=deque)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    dropped: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def slow(self) -> bool:
+        """Whether they did not keep up."""
+        return self.dropped.is_set()
+
+    def wants(self, event: Event) -> bool:
+        """Whether the event is for them."""
+        if self.kinds is not None and event.kind not in self.kinds:
+            return False
+        if self.pipelines is not None and event.pipeline not in self.pipelines:
+            return False
+        return _NEEDS.get(event.kind, "monitoring:read") in self.may
+
+    def offer(self, told: Told) -> None:
+        """Put it into their queue, unless that is full: then they are dropped, and can resume later."""
+        if self.slow or not self.wants(told.event):
+            return
+        if len(self.waiting) >= QUEUE:
+            self.dropped.set()
+            self.waiting.clear()
+        else:
+            self.waiting.append(told)
+        self.ready.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event, and its text, made once for all who want it."""
+
+    event: Event
+    text: str
+
+
+def told(event: Event) -> Told:
+    """An event in the form that is sent."""
+    form = {
+        "type": "event",
+        "id": event.id,
+        "ts": event.ts,
+        "kind": event.kind,
+        "pipeline": event.pipeline,
+        "data": event.data,
+    }
+    return Told(event, orjson.dumps(form).decode())
+
+
+class Hub:
+    """Reads events once for all who watch here. It belongs to the loop that ``start`` ran in."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._clients: set[Client] = set()
+        self._position = 0
+        self._nudge = asyncio.Event()
+        self._entering = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._end: Any = None
+        self.closed = False
+
+    def start(self) -> None:
+        """Begin; there is work only while somebody watches."""
+        loop = asyncio.get_running_loop()
+
+        def nudge() -> None:
+            loop.call_soon_threadsafe(self._nudge.set)
+
+        self._end = self._store.wake.listen(nudge)
+        self._task = loop.create_task(self._read())
+
+    async def close(self) -> None:
+        """Everybody who watches is let go."""
+        self.closed = True
+        for client in self._clients:
+            client.ready.set()
+        if self._end is not None:
+            self._end()
+            self._end = None
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    @property
+    def watching(self) -> int:
+        """How many watch."""
+        return len(self._clients)
+
+    async def enter(self, client: Client) -> int:
+        """Let somebody watch: from the number that is answered on, they miss nothing. Unavailable ``live_full``."""
+        if len(self._clients) >= CLIENTS or self.closed:
+            raise Unavailable(
+                "live_full", "Too many watch already", "Try again later, or at another replica."
+            )
+        async with self._entering:
+            if not self._clients:
+                self._position = (await run_in_threadpool(self._store.event_bounds))[1]
+            self._clients.add(client)
+            self._nudge.set()
+            return self._position
+
+    def leave(self, client: Client) -> None:
+        """They watch no longer."""
+        self._clients.discard(client)
+
+    async def _read(self) -> None:
+        while True:
+            full = False
+            if self._clients:
+                try:
+                    full = await self._deliver()
+                except HeadraceError:
+                    # The database is away; whoever watches keeps waiting.
+                    await asyncio.sleep(1.0)
+            if not full:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._nudge.wait(), _POLL_SECONDS if self._clients else None)
+                self._nudge.clear()
+
+    async def _deliver(self) -> bool:
+        found = await run_in_threadpool(self._store.events, self._position, _BATCH)
+        # Nothing is awaited from here on, so that whoever enters sees a position that is wholly delivered.
+        for event in found:
+            one = told(event)
+            for client in self._clients:
+                client.offer(one)
+            self._position = event.id
+        return len(found) == _BATCH
+
+    async def missed(self, client: Client, after: int, until: int) -> AsyncIterator[str]:
+        """What they have not seen since ``after``, up to where ``enter`` begins; first a gap, where some is not kept."""
+        oldest, _ = await run_in_threadpool(self._store.event_bounds)
+        if after > until or (oldest and after < oldest - 1):
+            # A number that was never given is of another installation (or of one that was restored).
+            yield orjson.dumps({"type": "gap", "after": after, "oldest": oldest}).decode()
+        while after < until:
+            found = await run_in_threadpool(self._store.events, after, _BATCH)
+            for event in found:
+                if event.id <= until and client.wants(event):
+                    yield told(event).text
+            if not found:
+                return
+            after = found[-1].id
+
+
+# --- WebSocket
+
+
+class Subscribe(Model):
+    """What a client wants to see: kinds and pipelines (all without), from after an event on (from now without)."""
+
+    type: Literal["subscribe"]
+    kinds: tuple[Kind, ...] | None = None
+    pipelines: tuple[Annotated[str, Field(max_length=63)], ...] | None = None
+    after: Annotated[int, Field(ge=0, le=2**62)] | None = None
+
+
+class Auth(Model):
+    """A token, where the client cannot send headers."""
+
+    type: Literal["auth"]
+    token: Annotated[str, Field(max_length=8000)]
+
+
+_SUBSCRIBE: TypeAdapter[Subscribe] = TypeAdapter(Subscribe)
+_AUTH: TypeAdapter[Auth] = TypeAdapter(Auth)
+
+
+@router.websocket("/live")
+async def live(socket: WebSocket) -> None:
+    """What happens, as it happens."""
+    await socket.accept()
+    knocked = knock(socket)
+    try:
+        principal, knocked = await _entered(socket, knocked)
+        await _Conversation(socket, knocked, principal).hold()
+    except HeadraceError as error:
+        code = _UNPROVEN if error.code == "unauthorized" else _CLOSE.get(error.kind, 4400)
+        with suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            async with asyncio.timeout(2):
+                await socket.send_text(_problem(error))
+                await socket.close(code, error.code)
+    except (WebSocketDisconnect, RuntimeError):
+        return
+
+
+async def _entered(socket: WebSocket, knocked: Knock) -> tuple[Principal, Knock]:
+    """Who watches: by a header, a cookie (of this site's own pages), or a first message."""
+    gate = _gate(socket)
+    if not gate.may_come_from(knocked.origin, knocked.host):
+        raise Denied("csrf", "Refused: the call comes from another site", "Open it from this server's pages.")
+    if not knocked.authorization and not knocked.cookies:
+        try:
+            said = _AUTH.validate_json(await asyncio.wait_for(socket.receive_text(), _AUTH_SECONDS))
+        except (ValidationError, TimeoutError, KeyError):
+            raise Denied(
+                "unauthorized", "A token is wanted", 'Send {"type": "auth", "token": "..."} first.'
+            ) from None
+        knocked = Knock("GET", f"Bearer {said.token}", address=knocked.address)
+    needed = rights.needed("WEBSOCKET", "/live")
+    principal = await run_in_threadpool(gate.enter, knocked, needed)
+    assert principal is not None
+    return principal, knocked
+
+
+class _Conversation:
+    """One client's socket: what it asks, what it is told."""
+
+    def __init__(self, socket: WebSocket, knocked: Knock, principal: Principal) -> None:
+        self._socket, self._knocked = socket, knocked
+        self._hub = _hub(socket)
+        self._client = Client(principal.permissions)
+        self._entered = False
+        self._past_told = False
+
+    async def hold(self) -> None:
+        """Until it ends; raises why."""
+        await self._say(
+            {"type": "hello", "id": (await run_in_threadpool(_store(self._socket).event_bounds))[1]}
+        )
+        tasks = {asyncio.create_task(run()) for run in (self._hear, self._tell, self._prove, self._drop)}
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            self._hub.leave(self._client)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hear(self) -> None:
+        wrong = 0
+        while True:
+            try:
+                asked = _SUBSCRIBE.validate_json(await self._socket.receive_text())
+            except (ValidationError, KeyError):
+                wrong += 1
+                error = Invalid(
+                    "bad_message", "Not a message of this protocol", 'Send {"type": "subscribe", ...}.'
+                )
+                if wrong >= 3:
+                    raise error from None
+                await self._say_text(_problem(error))
+                continue
+            await self._subscribe(asked)
+
+    async def _subscribe(self, asked: Subscribe) -> None:
+        client = self._client
+        client.kinds = frozenset(asked.kinds) if asked.kinds is not None else None
+        client.pipelines = frozenset(asked.pipelines) if asked.pipelines is not None else None
+        if self._entered:
+            return
+        self._entered = True
+        position = await self._hub.enter(client)
+        if asked.after is not None:
+            async for text in self._hub.missed(client, asked.after, position):
+                await self._say_text(text)
+        self._past_told = True
+        client.ready.set()
+
+    async def _tell(self) -> None:
+        client = self._client
+        while True:
+            try:
+                await asyncio.wait_for(client.ready.wait(), _PING_SECONDS)
+            except TimeoutError:
+                await self._say({"type": "ping"})
+                continue
+            client.ready.clear()
+            if self._hub.closed:
+                raise Unavailable("stopping", "The server stops", "Connect again in a moment.")
+            # What came while the past is still being told has to wait for it.
+            while client.waiting and self._past_told and not client.slow:
+                await self._say_text(client.waiting.popleft().text)
+
+    async def _drop(self) -> None:
+        # Whoever does not read keeps `_tell` waiting for ever.
+        await self._client.dropped.wait()
+        raise Unavailable("slow_consumer", "You did not keep up", "Resume after the last id you saw.")
+
+    async def _prove(self) -> None:
+        while True:
+            await asyncio.sleep(_PROVE_SECONDS)
+            principal = await run_in_threadpool(_gate(self._socket).prove, self._knocked)
+            if principal is None or not principal.may(rights.needed("WEBSOCKET", "/live")):
+                raise Denied("unauthorized", "The session is over", "Log in again.")
+            self._client.may = principal.permissions
+
+    async def _say(self, message: dict[str, Any]) -> None:
+        await self._say_text(orjson.dumps(message).decode())
+
+    async def _say_text(self, text: str) -> None:
+        await self._socket.send_text(text)
+
+
+# --- Server-Sent Events
+
+
+class EventForm(BaseModel):
+    """What each event's data holds."""
+
+    type: Literal["event"]
+    id: int
+    ts: str
+    kind: Kind
+    pipeline: str | None
+    data: dict[str, Any]
+
+
+@router.get(
+    "/live/events",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "A stream of events",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def events(
+    request: Request,
+    kinds: Annotated[list[Kind] | None, Query(description="Only these")] = None,
+    pipeline: Annotated[list[str] | None, Query(description="Only of these")] = None,
+    after: Annotated[int | None, Query(ge=0, le=2**62, description="Resume after this event")] = None,
+    last_event_id: Annotated[str | None, Header(max_length=30, description="As browsers resume")] = None,
+) -> StreamingResponse:
+    """What happens, as it happens, as Server-Sent Events."""
+    principal = cast(Principal, request.state.principal)
+    client = Client(
+        principal.permissions,
+        frozenset(kinds) if kinds else None,
+        frozenset(pipeline) if pipeline else None,
+    )
+    if after is None and last_event_id and last_event_id.isascii() and last_event_id.isdigit():
+        after = int(last_event_id)
+    position = await _hub(request).enter(client)
+    return StreamingResponse(
+        _stream(request, client, after, position),
+        media_type="text/event-stream",
+        headers={"x-accel-buffering": "no"},
+    )
+
+
+async def _stream(request: Request, client: Client, after: int | None, position: int) -> AsyncIterator[str]:
+    hub, proven = _hub(request), time.monotonic()
+    try:
+        yield ": hello\n\n"
+        if after is not None:
+            async for text in hub.missed(client, after, position):
+                yield _sse(text)
+        while not hub.closed:
+            while client.waiting:
+                one = client.waiting.popleft()
+                yield f"id: {one.event.id}\nevent: {one.event.kind}\ndata: {one.text}\n\n"
+            if client.slow:
+                yield "event: slow_consumer\ndata: {}\n\n"
+                return
+            client.ready.clear()
+            try:
+                await asyncio.wait_for(client.ready.wait(), _PROVE_SECONDS)
+            except TimeoutError:
+                yield ": ping\n\n"
+            if time.monotonic() - proven > _PROVE_SECONDS:
+                proven = time.monotonic()
+                if await run_in_threadpool(_gate(request).prove, knock(request)) is None:
+                    return
+    finally:
+        hub.leave(client)
+
+
+def _sse(text: str) -> str:
+    form = orjson.loads(text)
+    if form["type"] == "gap":
+        return f"event: gap\ndata: {text}\n\n"
+    return f"id: {form['id']}\nevent: {form['kind']}\ndata: {text}\n\n"
+
+
+def _problem(error: HeadraceError) -> str:
+    return orjson.dumps({"type": "problem", **error.as_dict()}).decode()
+
+
+def _hub(connection: Request | WebSocket) -> Hub:
+    return cast(Hub, connection.app.state.hub)
+
+
+def _gate(connection: Request | WebSocket) -> Gate:
+    return cast(Gate, connection.app.state.gate)
+
+
+def _store(connection: Request | WebSocket) -> Store:
+    return cast(Store, connection.app.state.store)

@@ -1,0 +1,100 @@
+"""The command line's connectors against a real Kafka Connect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+from typer.testing import CliRunner
+
+from headrace.cli.app import app
+from headrace.local.postgres import PostgresServer
+from headrace.local.stack import Stack
+from support.lab import until
+
+SECRET = "planted-secret-4711"
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(api: httpx.Client, stack: Stack) -> Run:
+    """Run a command: exit code, standard output, standard error."""
+    url = str(api.base_url).removesuffix("/api/v1/")
+    env = {
+        "HEADRACE_SERVER": url,
+        "HEADRACE_TOKEN": stack.settings.token_file.read_text().strip(),
+        "HEADRACE_DATA": str(stack.data / "nothing"),
+    }
+
+    def invoke(*words: str) -> tuple[int, str, str]:
+        result = CliRunner().invoke(app, list(words), env=env)
+        return result.exit_code, result.stdout, result.stderr
+
+    return invoke
+
+
+@pytest.fixture
+def connector(api: httpx.Client, source: PostgresServer) -> str:
+    """The name of a running connector that belongs to no pipeline."""
+    config = {
+        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+        "database.hostname": "127.0.0.1",
+        "database.port": str(source.port),
+        "database.user": "capturer",
+        "database.password": SECRET,
+        "database.dbname": "postgres",
+        "topic.prefix": "typed",
+        "plugin.name": "pgoutput",
+        "slot.name": "typed",
+        "publication.name": "typed",
+        "topic.creation.default.partitions": "1",
+        "topic.creation.default.replication.factor": "1",
+    }
+    made = api.post("connectors", json={"name": "typed [x]", "config": config})
+    assert made.status_code == 201, made.text
+    return "typed [x]"
+
+
+def test_a_connector_from_the_command_line(run: Run, connector: str, source: PostgresServer) -> None:
+    said: list[str] = []
+
+    def answer(*words: str, code: int = 0) -> Any:
+        got = run("connectors", *words, "--json")
+        people = run("connectors", *words) if words[0] in ("list", "show", "offsets") else got
+        said.extend([got[1], got[2], people[1], people[2]])
+        assert got[0] == people[0] == code, got
+        return json.loads(got[1])
+
+    def states() -> list[str]:
+        listed = answer("list", "--search", "TYPED")
+        return [s for c in listed for s in (c["connector"]["state"], *(t["state"] for t in c["tasks"]))]
+
+    until(lambda: states() == ["RUNNING", "RUNNING"], 60, "a running connector")
+    until(lambda: answer("offsets", connector)["offsets"], 60, "its first offset")
+    found = answer("show", connector)
+    assert (found["type"], found["pipeline"]) == ("source", None)
+    assert any("connector.class" in text and connector in text for text in said)
+    assert [c["name"] for c in answer("list", "--type", "source", "--state", "running")] == [connector]
+    assert answer("list", "--type", "sink") == []
+    answer("pause", connector)
+    until(lambda: states() == ["PAUSED", "PAUSED"], 30, "its rest")
+    answer("resume", connector)
+    until(lambda: states() == ["RUNNING", "RUNNING"], 30, "its going on")
+    answer("restart", connector)
+    answer("restart", connector, "--only-failed")
+    until(lambda: states() == ["RUNNING", "RUNNING"], 30, "its new start")
+    answer("restart", connector, "--task", "0")
+    assert answer("offsets", connector, "--reset", code=1)["error"]["kind"] == "conflict"
+    answer("stop", connector)
+    until(lambda: states() == ["STOPPED"], 30, "its end")
+    assert answer("offsets", connector, "--reset") == {"name": connector, "offsets": []}
+    assert answer("offsets", connector)["offsets"] == []
+    assert answer("delete", connector) == {"name": connector, "deleted": True}
+    assert answer("show", connector, code=3)["error"]["kind"] == "not_found"
+    with psycopg.connect(source.conninfo, autocommit=True) as conn:
+        conn.execute("SELECT pg_drop_replication_slot('typed')")
+    assert not [text for text in said if SECRET in text]

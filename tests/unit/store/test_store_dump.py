@@ -461,6 +461,32 @@ def test_texts_that_postgresql_cannot_hold(filled: Place, place: Place) -> None:
 # --- older shapes
 
 
+AT = "'2026-01-01 12:00:00.000005'"
+OLD_ROWS = (
+    (
+        "connections",
+        "id, name, database_type, secrets, secret_references, additional_config, is_active, created_at, updated_at",
+        f"'c', 'a', 'postgres', '', '{{}}', '{{}}', true, {AT}, {AT}",
+    ),
+    (
+        "pipelines",
+        "id, name, source_connection_id, target_connection_id, mode, spec, spec_version, applied_version, desired,"
+        " flags, status, created_at, updated_at",
+        f"'p', 'p', 'c', 'c', 'cdc_only', '{{}}', 1, 1, 'stopped', '{{}}', 'stopped', {AT}, {AT}",
+    ),
+    (
+        "pipeline_metrics",
+        "id, pipeline_id, timestamp, error_count, bytes_processed",
+        f"3, 'p', {AT}, 0, 1",
+    ),
+    (
+        "audit_logs",
+        "id, entity_type, entity_id, action, new_values, timestamp",
+        f"7, 'pipeline', 'x', 'created', '{{\"a\": 1}}', {AT}",
+    ),
+)
+
+
 @pytest.mark.parametrize("revision", revisions()[:-1])
 @pytest.mark.parametrize("there", KINDS)
 @pytest.mark.parametrize("here", KINDS)
@@ -472,12 +498,8 @@ def test_an_older_backup_is_carried_along(
     at = datetime(2026, 1, 1, 12, 0, 0, 5, UTC)
     with writing(engine) as connection:
         upgrade(connection, revision)
-        connection.execute(
-            text(
-                "INSERT INTO audit_logs (id, entity_type, entity_id, action, new_values, timestamp)"
-                " VALUES (7, 'pipeline', 'x', 'created', '{\"a\": 1}', '2026-01-01 12:00:00.000005')"
-            )
-        )
+        for table, columns, values in OLD_ROWS:
+            connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"))
     engine.dispose()
     file = taken(old)
     for after, replacing in ((place(there), False), (filled(there), True)):
@@ -487,7 +509,9 @@ def test_an_older_backup_is_carried_along(
             assert revision_of(connection) == revisions()[-1]
         engine.dispose()
         found = content(after)
-        assert found["users"] == found["pipelines"] == []
+        assert found["users"] == []
+        assert [(r["name"], r["version"]) for r in found["connections"]] == [("a", 1)]
+        assert [(r["id"], r["resolution"]) for r in found["pipeline_metrics"]] == [(3, 10)]
         first = found["audit_logs"][0]
         assert (first["id"], first["new_values"], first["timestamp"]) == (7, {"a": 1}, at)
         store = Store(after)

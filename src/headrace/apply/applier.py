@@ -25,6 +25,7 @@ from headrace.engines.postgres.connection import Connection, Login, connect
 from headrace.engines.postgres.events import SchemaDrift
 from headrace.engines.postgres.merge import Mode, Target, UniqueViolation
 from headrace.engines.postgres.read import invisible, reread
+from headrace.entering import Cluster
 from headrace.errors import Bug, Conflict, HeadraceError, Unavailable
 
 MAX_RECORDS = 20_000
@@ -70,7 +71,7 @@ class Applier:
     """Applies every live table of a pipeline. ``run`` is the body of one thread."""
 
     def __init__(
-        self, *, pipeline: str, kafka: str, source: Login, target: Login, token: str, hooks: Hooks
+        self, *, pipeline: str, kafka: Cluster, source: Login, target: Login, token: str, hooks: Hooks
     ) -> None:
         self._pipeline, self._kafka, self._token, self._hooks = pipeline, kafka, token, hooks
         self._source_login, self._target_login = source, target

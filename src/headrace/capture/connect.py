@@ -10,7 +10,9 @@ from urllib.parse import quote
 
 import httpx
 
-from headrace.errors import Bug, Conflict, Invalid, NotFound, Unavailable
+from headrace.entering import http_arguments
+from headrace.errors import Bug, Conflict, Denied, Invalid, NotFound, Unavailable
+from headrace.settings import HttpSecurity
 
 JSON = dict[str, Any]
 
@@ -40,8 +42,12 @@ class ConnectorStatus:
 class Connect:
     """Client of one Connect cluster. Every call raises Unavailable when it cannot be reached."""
 
-    def __init__(self, url: str, patience: float = 30.0) -> None:
-        self._http = httpx.Client(base_url=url.rstrip("/"), timeout=httpx.Timeout(15.0, connect=3.0))
+    def __init__(self, url: str, security: HttpSecurity | None = None, patience: float = 30.0) -> None:
+        self._http = httpx.Client(
+            base_url=url.rstrip("/"),
+            timeout=httpx.Timeout(15.0, connect=3.0),
+            **http_arguments(security or HttpSecurity()),
+        )
         self._patience = patience
 
     def close(self) -> None:
@@ -175,7 +181,7 @@ def _q(name: str) -> str:
 
 def _problem(
     method: str, path: str, answer: httpx.Response
-) -> NotFound | Conflict | Invalid | Unavailable | Bug:
+) -> NotFound | Conflict | Denied | Invalid | Unavailable | Bug:
     try:
         text = str(answer.json().get("message", answer.text))
     except ValueError:
@@ -185,6 +191,13 @@ def _problem(
     match answer.status_code:
         case 404:
             return NotFound("connector_not_found", what, "The connector is gone.", context)
+        case 401 | 403:
+            return Denied(
+                "connect_denied",
+                "Kafka Connect does not let Headrace in",
+                "Set HEADRACE_CONNECT_USER and HEADRACE_CONNECT_PASSWORD, or its certificate.",
+                context,
+            )
         case 409:
             return Conflict("connect_busy", what, "Kafka Connect is rebalancing; it is tried again.", context)
         case 400:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from headrace.capture.topics import kafka_error
+from headrace.entering import Cluster
 from headrace.errors import Conflict, Unavailable
 
 # Reading committed only, never moving on its own: the same for everything that consumes.
@@ -30,13 +31,13 @@ CONSUMER = {
 }
 
 
-def consumer(bootstrap: str, group: str, **more: object) -> Consumer:
+def consumer(kafka: Cluster, group: str, **more: object) -> Consumer:
     """A consumer that is assigned by hand and starts exactly where it is told."""
-    return Consumer({**CONSUMER, "bootstrap.servers": bootstrap, "group.id": group, **more})
+    return Consumer({**CONSUMER, **kafka.options(), "group.id": group, **more})
 
 
 def await_marker(
-    bootstrap: str,
+    kafka: Cluster,
     topic: str,
     emit: Callable[[], str],
     text_of: Callable[[bytes], str | None],
@@ -48,13 +49,13 @@ def await_marker(
 
     Raises Unavailable after ``timeout`` seconds; Conflict when ``stop`` asks to.
     """
-    reader = consumer(bootstrap, "headrace-markers")
+    reader = consumer(kafka, "headrace-markers")
     try:
         try:
             _, end = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=15)
             reader.assign([TopicPartition(topic, 0, end)])
         except KafkaException as error:
-            raise kafka_error(error, bootstrap) from error
+            raise kafka_error(error, kafka) from error
         wanted = emit()
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
@@ -75,7 +76,7 @@ def await_marker(
 
 
 def await_first(
-    bootstrap: str,
+    kafka: Cluster,
     topic: str,
     wanted: str,
     text_of: Callable[[bytes], str | None],
@@ -88,7 +89,7 @@ def await_first(
     Raises Unavailable after ``timeout`` seconds: a connector that did not begin where it should have never
     brings it.
     """
-    reader = consumer(bootstrap, "headrace-markers")
+    reader = consumer(kafka, "headrace-markers")
     try:
         reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
         deadline = time.monotonic() + timeout
@@ -101,7 +102,7 @@ def await_first(
             if text_of(value) == wanted:
                 return
     except KafkaException as error:
-        raise kafka_error(error, bootstrap) from error
+        raise kafka_error(error, kafka) from error
     finally:
         reader.close()
     raise Unavailable(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import ssl
 import time
 from typing import Any
 from urllib.parse import quote
@@ -11,6 +10,7 @@ from urllib.parse import quote
 import httpx
 import pybreaker
 
+from headrace.entering import http_arguments
 from headrace.errors import Bug, Conflict, HeadraceError, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
 
@@ -20,27 +20,6 @@ _FAILURES = 5
 _REST_SECONDS = 5.0
 # What may be asked again without doing it twice.
 _REPEATABLE = frozenset({"GET", "PUT"})
-
-
-def entering(security: HttpSecurity) -> dict[str, Any]:
-    """httpx's arguments for a service that wants to know who calls."""
-    given: dict[str, Any] = {}
-    if security.user:
-        given["auth"] = httpx.BasicAuth(security.user, security.password)
-    if security.ca or security.cert:
-        try:
-            context = ssl.create_default_context(cafile=security.ca or None)
-            if security.cert:
-                context.load_cert_chain(security.cert, security.key or None)
-        except (OSError, ssl.SSLError) as error:
-            said = getattr(error, "strerror", None) or str(error)
-            raise Invalid(
-                "bad_setting",
-                f"CA {security.ca or '-'} or certificate {security.cert or '-'} cannot be used: {said}",
-                "Mend the _CA, _CERT and _KEY variables of that service.",
-            ) from None
-        given["verify"] = context
-    return given
 
 
 class Rest:
@@ -57,7 +36,7 @@ class Rest:
             base_url=url.rstrip("/"),
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=20, keepalive_expiry=30),
-            **entering(security),
+            **http_arguments(security),
         )
         self.name, self.what = name, what
         self._fuse = pybreaker.CircuitBreaker(

@@ -13,10 +13,11 @@ from confluent_kafka import KafkaError, TopicPartition
 
 from headrace.capture.markers import consumer
 from headrace.capture.topics import Head
+from headrace.entering import Cluster
 from headrace.errors import Unavailable
 
 
-def why_shorter(bootstrap: str, topic: str, before: Head, now: Head | None) -> str | None:
+def why_shorter(kafka: Cluster, topic: str, before: Head, now: Head | None) -> str | None:
     """What tells that records seen ``before`` are gone now, None when nothing does."""
     if now is None:
         return f"topic {topic} is gone"
@@ -24,14 +25,14 @@ def why_shorter(bootstrap: str, topic: str, before: Head, now: Head | None) -> s
         return f"topic {topic} was deleted and made again"
     if now.end < before.end:
         return f"topic {topic} ended at {before.end} and now ends at {now.end}"
-    if now.epoch != before.epoch and before.epoch >= 0 and _truncated(bootstrap, topic, before):
+    if now.epoch != before.epoch and before.epoch >= 0 and _truncated(kafka, topic, before):
         return f"topic {topic} ended at {before.end}; what was there at its end is gone"
     return None
 
 
-def _truncated(bootstrap: str, topic: str, before: Head) -> bool:
+def _truncated(kafka: Cluster, topic: str, before: Head) -> bool:
     """Ask the broker where the epoch of ``before`` ended, as every consumer does that continues after a new leader."""
-    reader = consumer(bootstrap, "headrace-check", **{"enable.partition.eof": True})
+    reader = consumer(kafka, "headrace-check", **{"enable.partition.eof": True})
     try:
         reader.assign([TopicPartition(topic, 0, before.end, leader_epoch=before.epoch)])
         deadline = time.monotonic() + 15

@@ -12,6 +12,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
+from headrace.entering import Cluster
 from headrace.errors import HeadraceError, Unavailable
 
 SETTINGS = {
@@ -35,10 +36,10 @@ class Head:
 class Topics:
     """Admin side of one Kafka cluster. Every call raises Unavailable when it cannot be reached."""
 
-    def __init__(self, bootstrap: str, timeout: float = 15.0) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: Cluster, timeout: float = 15.0) -> None:
+        self._kafka = kafka
         self._admin = AdminClient(
-            {"bootstrap.servers": bootstrap, "socket.timeout.ms": int(timeout * 1000), "log_level": 0}
+            {**kafka.options(), "socket.timeout.ms": int(timeout * 1000), "log_level": 0}
         )
         self._timeout = timeout
 
@@ -168,13 +169,13 @@ class Topics:
         try:
             return verb(*args, **kwargs)
         except KafkaException as error:
-            raise kafka_error(error, self._bootstrap) from error
+            raise kafka_error(error, self._kafka) from error
 
     def _result(self, future: Future[Any]) -> Any:
         try:
             return future.result(timeout=self._timeout + 5)
         except KafkaException as error:
-            raise kafka_error(error, self._bootstrap) from error
+            raise kafka_error(error, self._kafka) from error
 
 
 def _epoch(told: int | None) -> int:
@@ -211,21 +212,21 @@ _NO_LEADER = (
 )
 
 
-def kafka_error(error: KafkaException, bootstrap: str) -> HeadraceError:
+def kafka_error(error: KafkaException, kafka: Cluster) -> HeadraceError:
     """The Headrace error for one of librdkafka's."""
     inner = error.args[0]
     code, text = (inner.code(), inner.str()) if isinstance(inner, KafkaError) else (None, str(inner))
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_TOPIC_ID, KafkaError._UNKNOWN_TOPIC):
         return NoTopic("no_such_topic", text, "The topic was deleted; the table needs a resync.")
     if code in _NO_LEADER or "No leaders found" in text:
-        return NoLeader("no_leader", f"Kafka at {bootstrap}: {text}", "It is tried again.")
+        return NoLeader("no_leader", f"Kafka at {kafka}: {text}", "It is tried again.")
     if code == KafkaError.TOPIC_ALREADY_EXISTS:
         return TopicExists("topic_exists", text)
     if code == KafkaError.GROUP_ID_NOT_FOUND:
         return NoGroup("no_such_group", text)
     return Unavailable(
         "kafka_unreachable",
-        f"Kafka at {bootstrap}: {text}",
+        f"Kafka at {kafka}: {text}",
         "Check that Kafka runs (`headrace status`) and can be reached.",
         {"code": code},
     )

@@ -11,7 +11,9 @@ import httpx
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource  # type: ignore[attr-defined]
 
+from headrace.entering import Cluster, http_arguments
 from headrace.errors import Finding
+from headrace.settings import HttpSecurity
 
 TIMEOUT_S = 5.0
 CONNECTOR = "io.debezium.connector.postgresql.PostgresConnector"
@@ -31,17 +33,17 @@ KAFKA_OLDEST = (2, 8)
 _log = logging.getLogger(__name__)
 
 
-def kafka(bootstrap: str, external: bool, options: Mapping[str, Any] | None = None) -> list[Finding]:
+def kafka(bootstrap: Cluster, external: bool, options: Mapping[str, Any] | None = None) -> list[Finding]:
     """Findings about the broker(s): reachable, new enough, and, where external, durable.
 
-    bootstrap: ``host:port,...``. options: further librdkafka settings (TLS, SASL). Takes 5 s at most where
+    options: further librdkafka settings. Takes 5 s at most where
     nothing answers.
     """
     settings = {
-        "bootstrap.servers": bootstrap,
+        **bootstrap.options(),
+        **(options or {}),
         "socket.timeout.ms": int(TIMEOUT_S * 1000),
         "socket.connection.setup.timeout.ms": int(TIMEOUT_S * 1000),
-        **(options or {}),
     }
     try:
         client = AdminClient(settings, logger=_log)
@@ -56,14 +58,14 @@ def kafka(bootstrap: str, external: bool, options: Mapping[str, Any] | None = No
     return [*_kafka_version(config), *(_durable(cluster, config) if external else ())]
 
 
-def _kafka_unreachable(bootstrap: str, error: KafkaException) -> Finding:
+def _kafka_unreachable(bootstrap: Cluster, error: KafkaException) -> Finding:
     return Finding(
         "kafka_unreachable",
         "error",
         "kafka",
         f"Kafka at {bootstrap} does not answer: {error.args[0].str()}",
         "Check HEADRACE_KAFKA, its TLS and SASL settings, and that the brokers run.",
-        subject=bootstrap,
+        subject=str(bootstrap),
     )
 
 
@@ -121,10 +123,12 @@ def _weak(code: str, message: str, setting: str, *, restart: bool = False) -> Fi
     return Finding(code, "warning", "kafka", message, guidance, fix, setting.partition("=")[0] or None)
 
 
-def connect(url: str) -> list[Finding]:
+def connect(url: str, security: HttpSecurity | None = None) -> list[Finding]:
     """Findings about Kafka Connect at its REST URL: reachable, new enough, plugin there, exactly once."""
     try:
-        with httpx.Client(base_url=url, timeout=TIMEOUT_S) as client:
+        with httpx.Client(
+            base_url=url, timeout=TIMEOUT_S, **http_arguments(security or HttpSecurity())
+        ) as client:
             worker = _get(client, "/")
             plugins = _get(client, "/connector-plugins")
             found = [*_connect_version(worker), *_plugin(plugins)]

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from headrace.entering import http_arguments
+from headrace.errors import HeadraceError
 from headrace.settings import Settings
 from headrace.store import Store
 
@@ -33,7 +35,7 @@ def components(
     said = {row["name"]: row for row in supervised}
     with ThreadPoolExecutor(max_workers=2) as pool:
         kafka = pool.submit(_kafka, settings.kafka)
-        connect = pool.submit(_connect, settings.connect)
+        connect = pool.submit(_connect, settings)
         return [
             _component("kafka", said, kafka.result(), settings.kafka),
             _component("connect", said, connect.result(), settings.connect),
@@ -81,8 +83,10 @@ def _kafka(servers: str) -> bool:
     return False
 
 
-def _connect(url: str) -> bool:
+def _connect(settings: Settings) -> bool:
     try:
-        return httpx.get(url, timeout=_PATIENCE, trust_env=False).status_code == httpx.codes.OK
-    except (httpx.HTTPError, httpx.InvalidURL):
+        how = http_arguments(settings.connect_security)
+        answer = httpx.get(settings.connect, timeout=_PATIENCE, trust_env=False, **how)
+    except (httpx.HTTPError, httpx.InvalidURL, HeadraceError):
         return False
+    return answer.status_code == httpx.codes.OK

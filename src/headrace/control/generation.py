@@ -14,7 +14,8 @@ from headrace.capture.topics import Topics
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture
 from headrace.engines.postgres.connection import Login, connect
-from headrace.errors import Conflict, HeadraceError, Invalid, Unavailable
+from headrace.entering import cluster
+from headrace.errors import Conflict, HeadraceError, Invalid, Precondition, Unavailable
 from headrace.settings import Settings
 from headrace.spec.models import PipelineSpec
 
@@ -95,8 +96,8 @@ class Makers:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.connect = Connect(settings.connect)
-        self.topics = Topics(settings.kafka)
+        self.connect = Connect(settings.connect, settings.connect_security)
+        self.topics = Topics(cluster(settings))
 
     def close(self) -> None:
         """Give back connections."""
@@ -153,7 +154,7 @@ class Makers:
             generation.names,
             pipeline=pipeline,
             token=generation.token,
-            password=self._hidden(generation.connector, source.password),
+            password=self._hidden(generation.connector, spec.source, source.password),
             messages=generation.messages,
             tables=tables,
             extra=dict(spec.connector),
@@ -190,12 +191,19 @@ class Makers:
         offset = {"partition": {"server": generation.prefix}, "offset": {"lsn": slot.confirmed}}
         self.connect.alter_offsets(generation.connector, [offset])
 
-    def _hidden(self, name: str, secret: str) -> str:
-        """A reference that Connect resolves, so that its REST answers never show the password."""
-        folder = self._settings.connect_secrets
-        if folder is None:
+    def _hidden(self, connector: str, connection: str, secret: str) -> str:
+        """A reference that Connect resolves, so that its REST answers never show the password.
+
+        Precondition ``connect_secret`` where Connect is external and nobody said how it finds passwords.
+        """
+        settings = self._settings
+        if settings.connect_secrets is not None:
+            return Folder(settings.connect_secrets).put(connector, "password", secret)
+        if settings.connect_secret_reference:
+            return settings.connect_secret_reference.replace("{connection}", connection)
+        if settings.connect_plain_secrets or not secret:
             return secret
-        return Folder(folder).put(name, "password", secret)
+        raise no_secret_way()
 
     def drop_log(self, generation: Generation) -> None:
         """Connector, its offsets, its secret, topics, consumer group. Repeatable."""
@@ -215,6 +223,17 @@ class Makers:
         """Slot and publication, as far as they are ours. Repeatable."""
         with connect(source, name="headrace control") as conn:
             capture.drop(conn, generation.names, pipeline)
+
+
+def no_secret_way() -> Precondition:
+    """The refusal to write a password where Connect's API shows it."""
+    return Precondition(
+        "connect_secret",
+        "The source's password would stand in the connector's configuration, where Kafka Connect's API shows it",
+        "Put the password where a ConfigProvider of this Connect finds it, and say where by "
+        "HEADRACE_CONNECT_SECRET_REFERENCE, e.g. ${vault:headrace/{connection}:password}; or allow it by "
+        "HEADRACE_CONNECT_PLAIN_SECRETS=true.",
+    )
 
 
 def stored(raw: dict[str, Any]) -> Generation:

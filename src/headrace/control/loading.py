@@ -18,6 +18,7 @@ from headrace.control.generation import Generation
 from headrace.engines.model import Cut, Progress, Route, TableName
 from headrace.engines.postgres import capture, catalog, cut, ddl, land, progress
 from headrace.engines.postgres.connection import Connection, Login, connect, open_bulk, translated
+from headrace.entering import Cluster
 from headrace.errors import Conflict, HeadraceError, Invalid, Precondition, Unavailable
 from headrace.load.loader import Hooks, Job, Loader
 from headrace.spec.models import PipelineSpec
@@ -45,7 +46,7 @@ class Context:
     before, whose log may have been interrupted. capture: asks for the connector, which may have been left for later."""
 
     name: str
-    kafka: str
+    kafka: Cluster
     spec: PipelineSpec
     store: Store
     source: Login

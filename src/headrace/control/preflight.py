@@ -8,10 +8,12 @@ from typing import Any
 
 from headrace.checks import log as log_checks
 from headrace.checks.run import at, collect
+from headrace.control.generation import no_secret_way
 from headrace.engines.model import Route, Table, TableName
 from headrace.engines.postgres import catalog, checks_source, checks_source_tables, checks_target, ddl
 from headrace.engines.postgres.connection import Login, connect
 from headrace.engines.postgres.events import Decoder
+from headrace.entering import cluster
 from headrace.errors import Finding, Precondition
 from headrace.plan.routes import routes as plan_routes
 from headrace.settings import Settings
@@ -112,9 +114,13 @@ def inspect(
         ),
         at(
             "kafka",
-            lambda: log_checks.kafka(settings.kafka, settings.connect_secrets is None) if streams else [],
+            lambda: log_checks.kafka(cluster(settings), settings.connect_secrets is None) if streams else [],
         ),
-        at("connect", lambda: log_checks.connect(settings.connect) if streams else []),
+        at(
+            "connect",
+            lambda: log_checks.connect(settings.connect, settings.connect_security) if streams else [],
+        ),
+        at("connect", lambda: _secret_way(settings, source) if streams else []),
         at("spec", lambda: [*_route_findings(found), *_foreign_keys(spec, found)]),
         at("spec", lambda: [f for r in found for f in _masks(r)] if streams else []),
     )
@@ -136,6 +142,15 @@ def inspect(
         else []
     )
     return Inspection(found, findings, statements, estimate)
+
+
+def _secret_way(settings: Settings, source: ConnectionSpec) -> list[Finding]:
+    """How Kafka Connect gets the source's password, where it cannot read our files."""
+    known = settings.connect_secrets or settings.connect_secret_reference or settings.connect_plain_secrets
+    if known or not source.password.get_secret_value():
+        return []
+    refusal = no_secret_way()
+    return [Finding(refusal.code, "error", "connect", refusal.message, refusal.guidance)]
 
 
 def _reach(where: Login) -> list[Finding]:

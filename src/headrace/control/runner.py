@@ -30,6 +30,7 @@ from headrace.control.watch import Watch
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture, progress
 from headrace.engines.postgres.connection import Connection, Login, connect
+from headrace.entering import cluster
 from headrace.errors import Bug, HeadraceError, NotFound, Precondition, Unavailable
 from headrace.settings import Settings
 from headrace.store import Store
@@ -67,7 +68,7 @@ class Runner:
         # Runners are made right after the lease was taken.
         self._renewed = time.monotonic()
         self._lost = threading.Event()
-        self._watch = Watch(settings.kafka, self._makers, self.log)
+        self._watch = Watch(cluster(settings), self._makers, self.log)
         self._sequences = Follower(self.log)
         self._ready = False
         self._connect_thread: threading.Thread | None = None
@@ -385,7 +386,7 @@ class Runner:
         source, target = self._ends
         return loading.Context(
             name=self.name,
-            kafka=self._settings.kafka,
+            kafka=cluster(self._settings),
             spec=pipeline.spec,
             store=self._store,
             source=source,
@@ -481,7 +482,7 @@ class Runner:
 
         with connect(source, name="headrace marker") as conn:
             await_marker(
-                self._settings.kafka,
+                cluster(self._settings),
                 generation.marker_topic,
                 lambda: capture.emit_marker(conn, self.name, f"caught-up-{os.urandom(6).hex()}").text,
                 capture.marker_text,
@@ -516,7 +517,7 @@ class Runner:
         source, target = self._ends
         self._applier = Applier(
             pipeline=self.name,
-            kafka=self._settings.kafka,
+            kafka=cluster(self._settings),
             source=source,
             target=target,
             token=self._generation.token,

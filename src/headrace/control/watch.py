@@ -14,6 +14,7 @@ from headrace.control.generation import Generation, Makers, first_lines, lost_po
 from headrace.control.vitals import Vitals
 from headrace.engines.model import TableName
 from headrace.engines.postgres.capture import SlotState
+from headrace.entering import Cluster
 from headrace.errors import HeadraceError, Unavailable
 from headrace.store.records import Pipeline
 
@@ -32,7 +33,7 @@ class Watch:
     It restarts a failed connector; whatever is lost it only tells.
     """
 
-    def __init__(self, kafka: str, makers: Makers, log: Callable[[str, str], None]) -> None:
+    def __init__(self, kafka: Cluster, makers: Makers, log: Callable[[str, str], None]) -> None:
         self._kafka, self._makers, self._log = kafka, makers, log
         self._vitals = Vitals()
         self._missing: dict[str, float] = {}

@@ -149,8 +149,9 @@ def test_no_secret_leaves_by_connect_or_kafka_or_the_metadata(
         "name": "planted", "config": config(source, "planted", **more), "initial_state": "STOPPED",
     })  # fmt: skip
     assert made.status_code == 201, made.text
-    direct = httpx.get(f"{stack.settings.connect}/connectors?expand=info&expand=status", trust_env=False).text
-    assert "planted" in direct
+    everything = f"{stack.settings.connect}/connectors?expand=info&expand=status"
+    until(lambda: "planted" in httpx.get(everything, trust_env=False).text, 20, "the connector in the list")
+    direct = httpx.get(everything, trust_env=False).text
     reader = Consumer(
         {"bootstrap.servers": stack.settings.kafka, "group.id": "secrets", "enable.auto.commit": False}
     )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from headrace.checks import log
+from headrace.entering import Cluster
 from headrace.local.stack import Stack
 
 
 def test_embedded_stack() -> None:
     with Stack() as stack:
-        assert log.kafka(stack.settings.kafka, external=False) == []
+        assert log.kafka(Cluster(stack.settings.kafka), external=False) == []
         assert log.connect(stack.settings.connect) == []
 
 
@@ -19,7 +20,7 @@ def test_cluster_that_may_lose_events() -> None:
         "connector.client.config.override.policy": "None",
     }
     with Stack(kafka_settings=kafka, connect_settings=connect) as stack:
-        found = log.kafka(stack.settings.kafka, external=True)
+        found = log.kafka(Cluster(stack.settings.kafka), external=True)
         assert {f.severity for f in found} == {"warning"}
         assert sorted({f.code for f in found}) == [
             "kafka_brokers",

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from headrace.capture.topics import Topics
+from headrace.entering import Cluster
 from headrace.local.fence import fenced
 from headrace.local.folder import prepare
 from headrace.local.kafka import kafka_service
@@ -85,7 +86,7 @@ def killed_while_it_commits(kafka: Service, delay: float) -> None:
 
 
 def test_transaction_under_way_when_the_broker_is_killed(kafka: Service, until: Until) -> None:
-    topics = Topics(kafka.url)
+    topics = Topics(Cluster(kafka.url))
     topics.create(TOPICS)
     # Between the decision to commit and the last marker.
     for delay in (0.03, 0.05):

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from headrace.checks import log
+from headrace.entering import Cluster
 
 Serve = Callable[[dict[str, Any]], str]
 VALIDATE = f"/connector-plugins/{log.CONNECTOR}/config/validate"
@@ -91,18 +92,20 @@ def test_something_else_answers(serve: Serve) -> None:
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found("http://127.0.0.1:1") == [("error", "connect_unreachable")]
     monkeypatch.setattr(log, "TIMEOUT_S", 0.3)
-    assert [f.code for f in log.kafka("127.0.0.1:1", True)] == ["kafka_unreachable"]
+    assert [f.code for f in log.kafka(Cluster("127.0.0.1:1"), True)] == ["kafka_unreachable"]
 
 
 def test_brokers_that_hide_their_settings() -> None:
     """librdkafka's own mock cluster, which answers no DescribeConfigs."""
-    assert log.kafka("", False, {"test.mock.num.brokers": 1}) == []
-    found = log.kafka("", True, {"test.mock.num.brokers": 1})
+    assert log.kafka(Cluster(""), False, {"test.mock.num.brokers": 1}) == []
+    found = log.kafka(Cluster(""), True, {"test.mock.num.brokers": 1})
     assert [(f.severity, f.code) for f in found] == [
         ("warning", "kafka_brokers"),
         ("info", "kafka_config_hidden"),
     ]
-    assert [f.code for f in log.kafka("", True, {"test.mock.num.brokers": 3})] == ["kafka_config_hidden"]
+    assert [f.code for f in log.kafka(Cluster(""), True, {"test.mock.num.brokers": 3})] == [
+        "kafka_config_hidden"
+    ]
 
 
 def test_old_protocol() -> None:

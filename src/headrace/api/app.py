@@ -34,11 +34,14 @@ from headrace.control.alerts import AlertCases
 from headrace.control.browsing import Browsing
 from headrace.control.cases import Cases
 from headrace.control.connectors import Connectors
+from headrace.control.topics import TopicCases
 from headrace.settings import Settings
 from headrace.store import Store
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
-ROOMS = (system, auth, users, connections, schemas, pipelines, connectors, dead_letters, live, alerts, audit)
+ROOMS = (
+    system, auth, users, connections, schemas, pipelines, connectors, topics, dead_letters, live, alerts, audit,
+)  # fmt: skip
 
 
 def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
@@ -54,6 +57,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
         gate.refusals.flush()
         app.state.browsing.close()
         app.state.connectors.close()
+        app.state.topics.close()
         store.close()
 
     app = bare_app(lifespan)
@@ -65,6 +69,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.alerts = AlertCases(store)
     app.state.browsing = Browsing(store)
     app.state.connectors = Connectors(settings, store)
+    app.state.topics = TopicCases(settings)
     app.state.hub = live.Hub(store)
     _surround(app, settings, host)
     return app

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
 from headrace.entering import Cluster
@@ -90,6 +90,31 @@ class Topics:
         """Names of all topics under a generation's prefix."""
         listed = self._call(self._admin.list_topics, timeout=self._timeout)
         return sorted(t for t in listed.topics if t.startswith(prefix + "."))
+
+    def listed(self, name: str | None = None) -> dict[str, Any]:
+        """Metadata of all topics, or of one, as librdkafka has it."""
+        only = {"topic": name} if name is not None else {}
+        found: dict[str, Any] = self._call(self._admin.list_topics, timeout=self._timeout, **only).topics
+        return found
+
+    def partition_offsets(self, name: str, numbers: Sequence[int], spec: Any) -> dict[int, int]:
+        """An offset (read committed) of each of these partitions."""
+        futures = self._call(
+            self._admin.list_offsets,
+            {TopicPartition(name, n): spec for n in numbers},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._timeout,
+        )
+        return {p.partition: int(self._result(future).offset) for p, future in futures.items()}
+
+    def settings(self, kind: Any, name: str) -> dict[str, str]:
+        """Settings of a topic that somebody has set; secrets are never told by Kafka."""
+        resource = ConfigResource(kind, name)
+        (future,) = self._call(
+            self._admin.describe_configs, [resource], request_timeout=self._timeout
+        ).values()
+        found = self._result(future)
+        return {n: str(entry.value) for n, entry in sorted(found.items()) if not entry.is_default}
 
     def ends(self, names: Sequence[str]) -> dict[str, int]:
         """End offset (read committed: the last stable offset) of each topic."""

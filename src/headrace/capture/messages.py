@@ -1,0 +1,200 @@
+"""Looking into topics: which there are, and messages in them, newest first, from an offset on, or of a key."""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ConfigResource, OffsetSpec  # type: ignore[attr-defined]
+
+from headrace.capture.markers import consumer
+from headrace.capture.topics import Topics, kafka_error
+from headrace.entering import Cluster
+from headrace.errors import NotFound
+
+JSON = dict[str, Any]
+_SECONDS = 10.0
+# A message is looked at, not exported.
+_MOST_BYTES = 256 * 1024
+_SCAN = 200_000
+
+Decode = Callable[[bytes], tuple[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which messages. partition: None for all. offset: the first; None for the newest. key: only of that key, as text."""
+
+    limit: int
+    partition: int | None = None
+    offset: int | None = None
+    key: str | None = None
+
+
+class Looking:
+    """Reads topics of one cluster without moving anybody's position. Threads may share it."""
+
+    def __init__(self, kafka: Cluster) -> None:
+        self._kafka = kafka
+        self._made: Topics | None = None
+
+    @property
+    def _topics(self) -> Topics:
+        # Made when it is first asked for: a wrong setting is told by the call, not by the start.
+        if self._made is None:
+            self._made = Topics(self._kafka, timeout=_SECONDS)
+        return self._made
+
+    def topics(self) -> list[JSON]:
+        """All topics with their partitions: ``{"name", "partitions", "replication", "internal"}``."""
+        listed = self._topics.listed()
+        return [
+            {
+                "name": name,
+                "partitions": len(found.partitions),
+                "replication": max((len(p.replicas) for p in found.partitions.values()), default=0),
+                "internal": name.startswith("__"),
+            }
+            for name, found in sorted(listed.items())
+        ]
+
+    def topic(self, name: str) -> JSON:
+        """One topic: its partitions with offsets, and its settings that are not the default; NotFound."""
+        found = self._one(name)
+        bounds = self._bounds(name, sorted(found.partitions))
+        partitions = [
+            {
+                "partition": number,
+                "leader": part.leader,
+                "replicas": list(part.replicas),
+                "in_sync": list(part.isrs),
+                "begin": bounds[number][0],
+                "end": bounds[number][1],
+            }
+            for number, part in sorted(found.partitions.items())
+        ]
+        return {
+            "name": name,
+            "partitions": partitions,
+            "messages": sum(p["end"] - p["begin"] for p in partitions),
+            "settings": self._topics.settings(ConfigResource.Type.TOPIC, name),
+        }
+
+    def messages(self, name: str, wanted: Wanted, decode: Decode) -> list[JSON]:
+        """Messages, the newest first unless an offset is given; as many as come within ten seconds.
+
+        A key that is asked for is looked for in the newest 200,000 messages of each partition.
+        """
+        found = self._one(name)
+        numbers = sorted(found.partitions)
+        if wanted.partition is not None:
+            if wanted.partition not in found.partitions:
+                raise NotFound(
+                    "no_such_partition", f"{name} has no partition {wanted.partition}", "See the topic."
+                )
+            numbers = [wanted.partition]
+        spans = {n: self._span(wanted, *at) for n, at in self._bounds(name, numbers).items()}
+        raw = list(self._read(name, {n: s for n, s in spans.items() if s[0] < s[1]}, wanted))
+        if wanted.offset is None:
+            raw.sort(key=lambda m: (m.timestamp()[1], m.offset()), reverse=True)
+        return [_message(m, decode) for m in raw[: wanted.limit]]
+
+    def _span(self, wanted: Wanted, begin: int, end: int) -> tuple[int, int]:
+        if wanted.offset is not None:
+            return max(begin, min(wanted.offset, end)), end
+        # Markers of transactions take offsets and are no messages.
+        back = _SCAN if wanted.key is not None else wanted.limit * 2 + 10
+        return max(begin, end - back), end
+
+    def _read(self, name: str, spans: dict[int, tuple[int, int]], wanted: Wanted) -> Iterator[Any]:
+        until = time.monotonic() + _SECONDS
+        left = dict(spans)
+        with self._reader() as reader:
+            reader.assign([TopicPartition(name, n, begin) for n, (begin, _) in spans.items()])
+            taken = 0
+            while left and time.monotonic() < until:
+                for message in reader.consume(500, 0.5):
+                    number = message.partition()
+                    if (error := message.error()) is not None:
+                        if error.code() != KafkaError._PARTITION_EOF:
+                            raise kafka_error(KafkaException(error), self._kafka)
+                        left.pop(number, None)
+                        continue
+                    if message.offset() >= spans[number][1] - 1:
+                        left.pop(number, None)
+                    if wanted.key is None or _text(message.key()) == wanted.key:
+                        taken += 1
+                        yield message
+                        if wanted.offset is not None and taken >= wanted.limit:
+                            return
+
+    @contextmanager
+    def _reader(self) -> Iterator[Any]:
+        reader = consumer(self._kafka, "headrace-look", **{"enable.partition.eof": True})
+        try:
+            yield reader
+        except KafkaException as error:
+            raise kafka_error(error, self._kafka) from error
+        finally:
+            reader.close()
+
+    def _one(self, name: str) -> Any:
+        found = self._topics.listed(name).get(name)
+        if found is None or found.error is not None:
+            raise NotFound("no_such_topic", f"There is no topic {name}", "Compare the name with the list.")
+        return found
+
+    def _bounds(self, name: str, numbers: list[int]) -> dict[int, tuple[int, int]]:
+        begins = self._topics.partition_offsets(name, numbers, OffsetSpec.earliest())
+        ends = self._topics.partition_offsets(name, numbers, OffsetSpec.latest())
+        return {n: (begins[n], ends[n]) for n in numbers}
+
+
+def plain(value: bytes) -> tuple[str, Any]:
+    """JSON where it is some, text where it is UTF-8, else hexadecimal digits; with what it was."""
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return "binary", value.hex()
+    try:
+        return "json", json.loads(text, parse_constant=str)
+    except (ValueError, RecursionError):
+        return "text", text
+
+
+def schema_id(value: bytes) -> int | None:
+    """The id of the schema by which a value was written (Confluent's frame), None for any other value."""
+    if len(value) < 5 or value[0] != 0:
+        return None
+    return int(struct.unpack(">I", value[1:5])[0])
+
+
+def _message(message: Any, decode: Decode) -> JSON:
+    kind, at = message.timestamp()
+    return {
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "timestamp": at if kind else None,
+        "key": _shown(message.key(), decode),
+        "value": _shown(message.value(), decode),
+        "headers": [{"name": k, "value": _text(v)} for k, v in message.headers() or []],
+    }
+
+
+def _shown(value: bytes | None, decode: Decode) -> JSON:
+    if value is None:
+        return {"format": "null", "data": None, "bytes": 0}
+    if len(value) > _MOST_BYTES:
+        return {"format": "too_large", "data": None, "bytes": len(value)}
+    format_, data = decode(value)
+    return {"format": format_, "data": data, "bytes": len(value)}
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "replace")

@@ -23,6 +23,7 @@ from headrace.api import (
     problems,
     schemas,
     system,
+    topics,
     users,
 )
 from headrace.api.bounded import Bounded

@@ -19,6 +19,7 @@ from headrace.cli import (
     login,
     processes,
     specs,
+    topics,
     users,
 )
 
@@ -48,7 +49,9 @@ def _root(
     """Change data capture that a team can trust."""
 
 
-ROOMS = (specs, life, data, connectors, letters, alerts, audit, login, users, backup, processes)
+ROOMS = (
+    specs, life, data, connectors, topics, letters, alerts, audit, login, users, backup, processes,
+)  # fmt: skip
 for _room in ROOMS:
     _room.register(app)
 if find_spec("headrace.cli.local"):

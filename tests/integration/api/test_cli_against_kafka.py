@@ -1,4 +1,4 @@
-"""The command line's connectors against a real Kafka Connect."""
+"""The command line's connectors and topics against a real Kafka and Kafka Connect."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
+from confluent_kafka import Producer
 from typer.testing import CliRunner
 
 from headrace.cli.app import app
@@ -98,3 +99,43 @@ def test_a_connector_from_the_command_line(run: Run, connector: str, source: Pos
     with psycopg.connect(source.conninfo, autocommit=True) as conn:
         conn.execute("SELECT pg_drop_replication_slot('typed')")
     assert not [text for text in said if SECRET in text]
+
+
+def test_topics_from_the_command_line(run: Run, stack: Stack) -> None:
+    def answer(*words: str, code: int = 0) -> tuple[Any, str]:
+        got, people = run("topics", *words, "--json"), run("topics", *words)
+        assert got[0] == people[0] == code, (got, people)
+        return json.loads(got[1]), people[1]
+
+    send(
+        stack,
+        "looked.at",
+        [(f"k{n % 2}", json.dumps({"n": n, "text": "[x] " + "y" * n})) for n in range(300)],
+    )
+    send(stack, "looked.at", [("gone", None)])
+    found, people = answer("list", "--search", "LOOKED")
+    assert [t["name"] for t in found] == ["looked.at"]
+    assert "looked.at" in people
+    assert not [t for t in answer("list")[0] if t["internal"]]
+    assert [t for t in answer("list", "--internal")[0] if t["internal"]]
+    found, people = answer("show", "looked.at")
+    assert (found["partitions"][0]["end"], found["messages"]) == (301, 301)
+    assert "301 messages at most" in people
+    found, people = answer("messages", "looked.at", "--limit", "2")
+    assert [m["value"]["data"] for m in found] == [None, {"n": 299, "text": "[x] " + "y" * 299}]
+    assert "null" in people
+    assert "[x] y" in people
+    assert "y" * 200 not in people
+    found, _ = answer("messages", "looked.at", "--offset", "5", "--partition", "0", "--limit", "3")
+    assert [m["offset"] for m in found] == [5, 6, 7]
+    found, _ = answer("messages", "looked.at", "--key", "k0", "--limit", "2")
+    assert [m["value"]["data"]["n"] for m in found] == [298, 296]
+    assert answer("show", "no-such", code=3)[0]["error"]["code"] == "no_such_topic"
+    assert answer("messages", "no-such", code=3)[0]["error"]["code"] == "no_such_topic"
+
+
+def send(stack: Stack, topic: str, messages: list[tuple[str, str | None]]) -> None:
+    producer = Producer({"bootstrap.servers": stack.settings.kafka})
+    for key, value in messages:
+        producer.produce(topic, value, key)
+    assert producer.flush(30) == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,19 @@ class Cluster:
             "ssl.key.password": own.key_password,
         }
         return {name: value for name, value in given.items() if value}
+
+
+def reachable(servers: str, patience: float) -> bool:
+    """Whether one of the bootstrap servers takes a connection, within so many seconds."""
+    until = time.monotonic() + patience
+    for server in servers.split(","):
+        host, _, port = server.strip().rpartition(":")
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), max(0.1, until - time.monotonic())):
+                return True
+        except (OSError, ValueError, OverflowError):
+            continue
+    return False
 
 
 def cluster(settings: Settings) -> Cluster:

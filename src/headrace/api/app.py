@@ -17,6 +17,7 @@ from headrace.api import (
     connectors,
     dead_letters,
     live,
+    monitoring,
     openapi,
     page,
     pipelines,
@@ -28,6 +29,7 @@ from headrace.api import (
 )
 from headrace.api.bounded import Bounded
 from headrace.api.guard import LOOPBACK, Aliases, Hosts
+from headrace.api.request_ids import RequestIds
 from headrace.api.token import ensure_token
 from headrace.auth.gate import Gate
 from headrace.auth.signin import SignIn
@@ -35,20 +37,25 @@ from headrace.control.alerts import AlertCases
 from headrace.control.browsing import Browsing
 from headrace.control.cases import Cases
 from headrace.control.connectors import Connectors
+from headrace.control.monitoring import Monitoring
 from headrace.control.topics import TopicCases
+from headrace.monitor.logging import redacting
+from headrace.monitor.traffic import Traffic
 from headrace.settings import Settings
 from headrace.store import Store
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 ROOMS = (
-    system, auth, users, connections, schemas, pipelines, connectors, topics, dead_letters, live, alerts, audit,
+    system, auth, users, connections, schemas, pipelines, monitoring, connectors, topics, dead_letters, live, alerts, audit,
 )  # fmt: skip
 
 
 def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     """The server's application; opens (and migrates) the store. host: what the server is bound to."""
     store = Store(settings)
-    gate = Gate(settings, store, ensure_token(settings.token_file))
+    token = ensure_token(settings.token_file)
+    redacting.learn(token, *store.secret_keys)
+    gate = Gate(settings, store, token)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -59,10 +66,12 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
         app.state.browsing.close()
         app.state.connectors.close()
         app.state.topics.close()
+        app.state.monitoring.close()
         store.close()
 
     app = bare_app(lifespan)
     app.state.settings = settings
+    app.state.traffic = Traffic()
     app.state.gate = gate
     app.state.sign_in = SignIn(settings, gate.signer, gate.foreigners)
     app.state.store = store
@@ -72,6 +81,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.connectors = Connectors(settings, store)
     app.state.topics = TopicCases(settings)
     app.state.hub = live.Hub(store)
+    app.state.monitoring = Monitoring(settings, store, app.state.traffic, lambda: app.state.hub.watching)
     _surround(app, settings, host)
     return app
 
@@ -119,3 +129,4 @@ def _surround(app: FastAPI, settings: Settings, host: str) -> None:
         )
     known = {*LOOPBACK, *filter(None, [urlsplit(web.public_url).hostname])}
     app.add_middleware(Hosts, allowed=known if host in LOOPBACK else None)
+    app.add_middleware(RequestIds, traffic=app.state.traffic)

@@ -23,7 +23,7 @@ _OWN = ("/api/v1/", "/api/docs", "/api/redoc")
 
 
 class Aliases:
-    """``/api/...`` answers as ``/api/v1/...`` does."""
+    """``/api/...`` answers as ``/api/v1/...`` does, and ``/metrics`` as ``/api/v1/metrics``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -32,7 +32,9 @@ class Aliases:
         """Serve one request under its full path."""
         if scope["type"] in ("http", "websocket"):
             path: str = scope["path"]
-            if path.startswith("/api/") and not path.startswith(_OWN):
+            if path == "/metrics":
+                scope = {**scope, "path": "/api/v1/metrics"}
+            elif path.startswith("/api/") and not path.startswith(_OWN):
                 scope = {**scope, "path": "/api/v1/" + path.removeprefix("/api/")}
         await self._app(scope, receive, send)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Response
 from fastapi.responses import JSONResponse
 
 from headrace.api.answers import (
@@ -106,18 +105,6 @@ def status(use: Use, id: str) -> JSON:
 def tables(use: Use, id: str, limit: Limit = 1000, offset: Offset = 0) -> JSON:
     """Per-table state."""
     return page(use.tables(id), limit, offset)
-
-
-@router.get("/pipelines/{id}/logs")
-def logs(
-    use: Use,
-    id: str,
-    level: Literal["debug", "info", "warning", "error"] | None = None,
-    limit: Limit = 200,
-    start_time: Annotated[datetime | None, Query(description="Only lines since then")] = None,
-) -> JSON:
-    """The newest lines of at least that level, oldest first."""
-    return {"items": use.logs(id, level, limit, start_time)}
 
 
 @router.get("/pipelines/{id}/certificate", response_model=dict[str, Any])

@@ -15,11 +15,12 @@ from confluent_kafka.admin import ConfigResource, OffsetSpec  # type: ignore[att
 
 from headrace.capture.markers import consumer
 from headrace.capture.topics import Topics, kafka_error
-from headrace.entering import Cluster
-from headrace.errors import NotFound
+from headrace.entering import Cluster, reachable
+from headrace.errors import NotFound, Unavailable
 
 JSON = dict[str, Any]
 _SECONDS = 10.0
+_REACH_SECONDS = 1.5
 # A message is looked at, not exported.
 _MOST_BYTES = 256 * 1024
 _SCAN = 200_000
@@ -46,6 +47,7 @@ class Looking:
 
     @property
     def _topics(self) -> Topics:
+        require_reachable(self._kafka)
         # Made when it is first asked for: a wrong setting is told by the call, not by the start.
         if self._made is None:
             self._made = Topics(self._kafka, timeout=_SECONDS)
@@ -154,6 +156,16 @@ class Looking:
         begins = self._topics.partition_offsets(name, numbers, OffsetSpec.earliest())
         ends = self._topics.partition_offsets(name, numbers, OffsetSpec.latest())
         return {n: (begins[n], ends[n]) for n in numbers}
+
+
+def require_reachable(kafka: Cluster) -> None:
+    """Unavailable ``kafka_unreachable`` at once, where librdkafka would try for its whole time-out."""
+    if not reachable(str(kafka), _REACH_SECONDS):
+        raise Unavailable(
+            "kafka_unreachable",
+            f"Kafka at {kafka} does not answer",
+            "Check that Kafka runs (`headrace status`) and can be reached.",
+        )
 
 
 def plain(value: bytes) -> tuple[str, Any]:

@@ -91,6 +91,10 @@ class Topics:
         listed = self._call(self._admin.list_topics, timeout=self._timeout)
         return sorted(t for t in listed.topics if t.startswith(prefix + "."))
 
+    def metadata(self) -> Any:
+        """Metadata of the cluster as librdkafka has it."""
+        return self._call(self._admin.list_topics, timeout=self._timeout)
+
     def listed(self, name: str | None = None) -> dict[str, Any]:
         """Metadata of all topics, or of one, as librdkafka has it."""
         only = {"topic": name} if name is not None else {}

@@ -14,6 +14,7 @@ from headrace.cli import (
     backup,
     connectors,
     data,
+    figures,
     letters,
     life,
     login,
@@ -50,7 +51,7 @@ def _root(
 
 
 ROOMS = (
-    specs, life, data, connectors, topics, letters, alerts, audit, login, users, backup, processes,
+    specs, life, data, figures, connectors, topics, letters, alerts, audit, login, users, backup, processes,
 )  # fmt: skip
 for _room in ROOMS:
     _room.register(app)

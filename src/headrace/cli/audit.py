@@ -39,8 +39,8 @@ def audit(
     """Changes, the newest first: who made them, from where, what was before and after."""
     kind, _, id_ = (entity or "").partition(":")
     which = {
-        "start_time": _utc(since),
-        "end_time": _utc(until),
+        "start_time": show.utc(since),
+        "end_time": show.utc(until),
         "user": user,
         "entity_type": kind or None,
         "entity_id": id_ or None,
@@ -59,10 +59,6 @@ def _export(session: Session, file: str, force: bool, which: dict[str, str | Non
     if file != "-":
         said = {"file": file, "format": kind, "bytes": size}
         session.answer(said, lambda f: show.line(f"Wrote {show.size(f['bytes'])} to {f['file']}."))
-
-
-def _utc(instant: datetime | None) -> str | None:
-    return f"{instant.isoformat()}Z" if instant else None
 
 
 def _show(found: list[dict[str, Any]]) -> None:

@@ -71,9 +71,21 @@ def logs(
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="So many lines.")] = 200,
     since: Annotated[datetime | None, typer.Option("--since", help="Only lines since then (UTC).")] = None,
+    component: Annotated[
+        str | None, typer.Option("--component", help="Only of this part: control, apply, connect, ...")
+    ] = None,
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="Only what this call led to.")
+    ] = None,
 ) -> None:
     """The newest lines of a pipeline's log."""
-    asked = {"level": level, "limit": limit, "start_time": f"{since.isoformat()}Z" if since else None}
+    asked = {
+        "level": level,
+        "limit": limit,
+        "start_time": show.utc(since),
+        "component": component,
+        "request_id": request_id,
+    }
     session.answer(session.api.get(f"pipelines/{path_part(name)}/logs", **asked)["items"], _show_logs)
 
 

@@ -37,8 +37,10 @@ def server(
     """The API and the status page, until it is stopped."""
     from headrace.api import serving
     from headrace.api.app import create_app
+    from headrace.monitor.logging import set_up
 
     settings = session.settings
+    set_up(settings, "server")
     with _bound(host, port) as bound:
         url = f"http://{_reachable(host)}:{bound.getsockname()[1]}"
         app = create_app(settings, host)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from headrace.errors import HeadraceError
@@ -20,6 +21,8 @@ _TONE = {
     "incremental": "green",
     "ok": "green",
     "resolved": "green",
+    "completed": "green",
+    "failed": "red",
     "RUNNING": "green",
     "error": "red",
     "critical": "red",
@@ -81,6 +84,11 @@ def note(text: str) -> None:
 def instant(text: str | None) -> str:
     """An instant of an answer, to the second."""
     return text[:19].replace("T", " ") if text else ""
+
+
+def utc(instant: datetime | None) -> str | None:
+    """An instant of an option, which is in UTC, as the API wants it."""
+    return f"{instant.isoformat()}Z" if instant else None
 
 
 def toned(word: Any) -> str:

@@ -14,7 +14,7 @@ from headrace.cli.locate import path_part
 
 Topic = Annotated[str, typer.Argument(help="Name of the topic.")]
 # A message is one line for people; --json has all of it.
-_LONGEST = 160
+_LONGEST = 120
 
 
 def register(app: typer.Typer) -> None:

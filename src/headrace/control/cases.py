@@ -220,9 +220,19 @@ class Cases:
             self._store.pipeline(name), self._store.tables(name), self._store.certificate(name)
         )
 
-    def logs(self, name: str, level: str | None, limit: int, since: datetime | None) -> list[JSON]:
-        """The newest lines, oldest first."""
-        return [forms.log_line(line) for line in self._store.logs(name, level, limit, since)]
+    def logs(
+        self,
+        name: str,
+        level: str | None,
+        limit: int,
+        since: datetime | None,
+        component: str | None = None,
+        request_id: str | None = None,
+        before: int | None = None,
+    ) -> list[JSON]:
+        """The newest lines that fit, oldest first. before: older than the line of that id."""
+        found = self._store.logs(name, level, limit, since, component, request_id, before)
+        return [forms.log_line(line) for line in found]
 
     # --- asked of the worker
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
-import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -12,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from headrace.entering import http_arguments
+from headrace.entering import http_arguments, reachable
 from headrace.errors import HeadraceError
 from headrace.settings import Settings
 from headrace.store import Store
@@ -34,7 +32,7 @@ def components(
     """
     said = {row["name"]: row for row in supervised}
     with ThreadPoolExecutor(max_workers=2) as pool:
-        kafka = pool.submit(_kafka, settings.kafka)
+        kafka = pool.submit(reachable, settings.kafka, _PATIENCE)
         connect = pool.submit(_connect, settings)
         return [
             _component("kafka", said, kafka.result(), settings.kafka),
@@ -69,18 +67,6 @@ def _worker(store: Store, said: Mapping[str, JSON]) -> JSON:
         "state": "running" if last else _word(row),
         "url": last.url if last else None,
     }
-
-
-def _kafka(servers: str) -> bool:
-    until = time.monotonic() + _PATIENCE
-    for server in servers.split(","):
-        host, _, port = server.strip().rpartition(":")
-        try:
-            with socket.create_connection((host.strip("[]"), int(port)), max(0.1, until - time.monotonic())):
-                return True
-        except (OSError, ValueError):
-            continue
-    return False
 
 
 def _connect(settings: Settings) -> bool:

@@ -47,13 +47,18 @@ def summary(pipeline: Pipeline) -> JSON:
 
 def status(pipeline: Pipeline, tables: list[TableState]) -> JSON:
     """``status NAME --json``."""
-    lag = {name: value for name, value in (pipeline.lag or {}).items() if name != "heads"}
     return {
         **summary(pipeline),
-        "lag": {"events": None, "seconds": None, "bytes": None, **lag},
+        "lag": lag(pipeline.lag),
         "tables": [table(t) for t in tables],
         "error": short_error(pipeline.error),
     }
+
+
+def lag(stored: JSON | None) -> JSON:
+    """A lag as answers show it; null before anything was measured."""
+    known = {name: value for name, value in (stored or {}).items() if name != "heads"}
+    return {"events": None, "seconds": None, "bytes": None, **known}
 
 
 def certificate(pipeline: Pipeline, tables: list[TableState], verified: list[JSON]) -> JSON:
@@ -213,11 +218,13 @@ def request(asked: Request) -> JSON:
 def log_line(line: LogLine) -> JSON:
     """One line of a log."""
     return {
+        "id": line.id,
         "ts": _at(line.ts),
         "level": line.level,
         "component": line.component,
         "message": line.message,
         "context": line.context,
+        "request_id": line.request_id,
     }
 
 

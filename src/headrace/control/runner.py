@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
+from headrace.actor import Actor, acting
 from headrace.apply.applier import Applier
 from headrace.apply.applier import Hooks as ApplyHooks
 from headrace.capture.markers import await_marker
@@ -24,6 +25,7 @@ from headrace.control.generation import (
 from headrace.control.kept import Kept
 from headrace.control.preflight import login, read_routes
 from headrace.control.requests import Answers
+from headrace.control.sampling import Sampler
 from headrace.control.sequences import Follower
 from headrace.control.shape import shape_of
 from headrace.control.watch import Watch
@@ -70,6 +72,8 @@ class Runner:
         self._lost = threading.Event()
         self._watch = Watch(cluster(settings), self._makers, self.log)
         self._sequences = Follower(self.log)
+        self._sampler = Sampler(store, name)
+        self._request_id = ""
         self._ready = False
         self._connect_thread: threading.Thread | None = None
         self._connect_error: HeadraceError | None = None
@@ -122,6 +126,7 @@ class Runner:
             pipeline = self._store.pipeline(self.name)
         except NotFound:
             return False
+        self._request_id = pipeline.request_id or ""
         self._answers.settle()
         match pipeline.desired:
             case "deleted":
@@ -153,7 +158,12 @@ class Runner:
 
     def log(self, level: str, message: str, **context: Any) -> None:
         """A line of the pipeline's log."""
-        self._store.log(self.name, level, "control", message, **context)
+        self._log_of("control", level, message, **context)
+
+    def _log_of(self, component: str, level: str, message: str, **context: Any) -> None:
+        # Some of it is said by threads, which do not know on whose behalf they work.
+        with acting(Actor(name="worker", request_id=self._request_id)):
+            self._store.log(self.name, level, component, message, **context)
 
     # -- towards running ------------------------------------------------------------------------------
 
@@ -414,7 +424,7 @@ class Runner:
             try:
                 loading.load(context, routes, everything)
                 rows = sum(t.rows_loaded for t in self._store.tables(self.name) if t.source in names)
-                self._store.run_finished(run, "done", rows=rows)
+                self._store.run_finished(run, "completed", rows=rows)
             except HeadraceError as error:
                 self._load_error = error
                 self._store.run_finished(run, "failed", errors=1, message=error.message)
@@ -526,7 +536,7 @@ class Runner:
                 lenient=self._evolution.lenient,
                 broken=self._table_broken,
                 evolve=self._evolution.on_event,
-                log=lambda level, text: self._store.log(self.name, level, "apply", text),
+                log=lambda level, text: self._log_of("apply", level, text),
             ),
         )
         # What came while nobody applied has to be worked off first.
@@ -586,7 +596,16 @@ class Runner:
         states = {t.source: t.state for t in self._store.tables(self.name)}
         for name, lost in self._watch.log(pipeline, generation, list(self._routes or {}), states):
             self._table_broken(name, lost)
-        self._store.set_lag(self.name, self._watch.lag(pipeline, generation, self._applier, slot))
+        lag = self._watch.lag(pipeline, generation, self._applier, slot)
+        self._store.set_lag(self.name, lag)
+        self._sampler.look(
+            lag,
+            self._applier.counters if self._applier is not None else None,
+            slot.confirmed if slot is not None else None,
+            generation.connector,
+            self._watch.status,
+            lambda: self._makers.connect.config(generation.connector),
+        )
 
     def _tell(self, pipeline: Pipeline) -> None:
         """Write status and phase as they follow from the tables."""
@@ -622,6 +641,7 @@ class Runner:
         request = self._store.take_request(self.name)
         if request is None:
             return
+        self._request_id = request.request_id or self._request_id
         assert self._routes is not None
         source, target = self._ends
         match request.kind:

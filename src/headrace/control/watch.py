@@ -43,6 +43,7 @@ class Watch:
         self._trimmed = time.monotonic()
         self._unfinished: dict[tuple[str, int], float] = {}
         self._next_unfinished = 0.0
+        self.status: ConnectorStatus | None = None
 
     def trouble(self) -> HeadraceError | None:
         """What a user should be shown of capture, None when it is well."""
@@ -71,7 +72,7 @@ class Watch:
         """Look after slot and connector; why the generation is lost, None when it is not."""
         connect = self._makers.connect
         why = _why_lost(generation, slot)
-        status = connect.status(generation.connector)
+        status = self.status = connect.status(generation.connector)
         missing = status is None and connect.config(generation.connector) is None
         if self._surely("connector", missing and connect.healthy()) and why is None:
             why = f"connector {generation.connector} was deleted"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, delete, insert, or_, select, update
 
 from headrace.errors import Conflict, NotFound, Precondition
 from headrace.spec.models import ConnectionSpec
@@ -112,6 +113,12 @@ class Connections(Part):
             return [
                 ConnectionTest(r.test_status, r.response_time_ms, r.error_message, r.tested_at) for r in rows
             ]
+
+    def sweep_connection_tests(self, days: int = 90) -> int:
+        """Forget older tests; how many."""
+        old = connection_tests.c.tested_at < now() - timedelta(days=days)
+        with self._writing() as transaction:
+            return int(transaction.execute(delete(connection_tests).where(old)).rowcount)
 
     def rotate_secrets(self) -> int:
         """Encrypt all secrets with the first key again; returns how many."""

@@ -1,21 +1,23 @@
-"""What happened: logs, runs, metrics, dead letters."""
+"""What happened: logs, runs, connectors, dead letters."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 
+from headrace.actor import current
 from headrace.errors import NotFound
 from headrace.spec.names import TableName
 from headrace.store.base import Part, new_id, pipeline_id
 from headrace.store.database import now
-from headrace.store.events import publish
-from headrace.store.records import DeadLetter, LogLine, Metric, Run
-from headrace.store.schema import dead_letters, pipeline_logs, pipeline_metrics, pipeline_runs
+from headrace.store.events import publish, publish_all
+from headrace.store.records import DeadLetter, LogLine, PipelineConnector, Run
+from headrace.store.schema import dead_letters, pipeline_connectors, pipeline_logs, pipeline_runs
 
+_BATCH = 10_000
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -24,24 +26,66 @@ class Journal(Part):
 
     def log(self, name: str, level: str, component: str, message: str, **context: Any) -> None:
         """One line in a pipeline's log. level: debug, info, warning, error. context: JSON, without secrets."""
-        values = {"ts": now(), "level": level, "component": component, "message": message, "context": context}
+        line = {"level": level, "component": component, "message": message}
+        request = current().request_id or None
+        values = {**line, "ts": now(), "context": context, "request_id": request}
         with self._writing() as transaction:
             id_ = pipeline_id(transaction, name)
             transaction.execute(insert(pipeline_logs).values(pipeline_id=id_, **values))
-            publish(transaction, "logs", name, {"level": level, "component": component, "message": message})
+            publish(transaction, "logs", name, {**line, "request_id": request})
+
+    def log_lines(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Many lines at once, each with level, component, message and perhaps ts."""
+        request = current().request_id or None
+        with self._writing() as transaction:
+            id_ = pipeline_id(transaction, name)
+            rows = [
+                {"ts": now(), "context": {}, "request_id": request, "pipeline_id": id_, **line}
+                for line in lines
+            ]
+            if rows:
+                transaction.execute(insert(pipeline_logs), rows)
+                told = [{f: row[f] for f in ("level", "component", "message", "request_id")} for row in rows]
+                publish_all(transaction, [("logs", name, line) for line in told])
 
     def logs(
-        self, name: str, level: str | None = None, limit: int = 200, since: datetime | None = None
+        self,
+        name: str,
+        level: str | None = None,
+        limit: int = 200,
+        since: datetime | None = None,
+        component: str | None = None,
+        request_id: str | None = None,
+        before: int | None = None,
     ) -> list[LogLine]:
-        """The newest ``limit`` lines of at least that level since then, oldest first."""
+        """The newest ``limit`` lines of at least that level that fit, oldest first. before: lines older than that id."""
         with self._reading() as transaction:
             query = select(pipeline_logs).where(pipeline_logs.c.pipeline_id == pipeline_id(transaction, name))
             if level in LEVELS:
                 query = query.where(pipeline_logs.c.level.in_(LEVELS[LEVELS.index(level) :]))
             if since:
                 query = query.where(pipeline_logs.c.ts >= since)
+            if component:
+                query = query.where(pipeline_logs.c.component == component)
+            if request_id:
+                query = query.where(pipeline_logs.c.request_id == request_id)
+            if before:
+                query = query.where(pipeline_logs.c.id < before)
             rows = transaction.execute(query.order_by(pipeline_logs.c.id.desc()).limit(limit)).all()
-            return [LogLine(r.id, r.ts, r.level, r.component, r.message, r.context) for r in reversed(rows)]
+            return [
+                LogLine(r.id, r.ts, r.level, r.component, r.message, r.context, r.request_id)
+                for r in reversed(rows)
+            ]
+
+    def sweep_logs(self, days: int) -> int:
+        """Forget older lines, a batch at a time; how many."""
+        some = (
+            select(pipeline_logs.c.id).where(pipeline_logs.c.ts < now() - timedelta(days=days)).limit(_BATCH)
+        )
+        with self._writing() as transaction:
+            return int(
+                transaction.execute(delete(pipeline_logs).where(pipeline_logs.c.id.in_(some))).rowcount
+            )
 
     def run_started(self, name: str, run_type: str, **metadata: Any) -> str:
         """Begin a run (``load``, ``resync``, ``stream``, ...); its id."""
@@ -66,54 +110,51 @@ class Journal(Part):
                 update(pipeline_runs).where(pipeline_runs.c.id == id_).values(**values, completed_at=now())
             )
 
-    def runs(self, name: str, limit: int = 50) -> list[Run]:
-        """The newest runs first."""
+    def runs(self, name: str, limit: int = 50, offset: int = 0) -> tuple[list[Run], int]:
+        """A page of runs, the newest first, and how many there are."""
         with self._reading() as transaction:
-            query = select(pipeline_runs).where(pipeline_runs.c.pipeline_id == pipeline_id(transaction, name))
-            rows = transaction.execute(query.order_by(pipeline_runs.c.started_at.desc()).limit(limit))
-            return [_run(row) for row in rows]
+            ours = pipeline_runs.c.pipeline_id == pipeline_id(transaction, name)
+            total: int = transaction.execute(
+                select(func.count()).select_from(pipeline_runs).where(ours)
+            ).scalar_one()
+            query = select(pipeline_runs).where(ours).order_by(pipeline_runs.c.started_at.desc())
+            return [_run(row) for row in transaction.execute(query.limit(limit).offset(offset))], total
 
-    def add_metrics(
-        self,
-        name: str,
-        *,
-        throughput_events_per_sec: float | None = None,
-        lag_seconds: float | None = None,
-        error_count: int = 0,
-        bytes_processed: int = 0,
-        source_offset: str | None = None,
-        target_offset: str | None = None,
-        connector_status: dict[str, Any] | None = None,
-    ) -> None:
-        """One sample of a pipeline's figures."""
+    def put_connectors(self, name: str, found: Sequence[Mapping[str, Any]]) -> None:
+        """The connectors that a pipeline has now: name, type, connector_class, config, status, tasks_max each."""
+        table = pipeline_connectors
         with self._writing() as transaction:
-            transaction.execute(
-                insert(pipeline_metrics).values(
-                    pipeline_id=pipeline_id(transaction, name),
-                    timestamp=now(),
-                    throughput_events_per_sec=throughput_events_per_sec,
-                    lag_seconds=lag_seconds,
-                    error_count=error_count,
-                    bytes_processed=bytes_processed,
-                    source_offset=source_offset,
-                    target_offset=target_offset,
-                    connector_status=connector_status,
-                )
-            )
+            id_ = pipeline_id(transaction, name)
+            known = {r.name: r for r in transaction.execute(select(table).where(table.c.pipeline_id == id_))}
+            for gone in known.keys() - {c["name"] for c in found}:
+                transaction.execute(delete(table).where(table.c.id == known[gone].id))
+            for one in found:
+                row = known.get(one["name"])
+                if row is None:
+                    times = {"created_at": now(), "updated_at": now()}
+                    transaction.execute(insert(table).values(pipeline_id=id_, **one, **times))
+                elif any(getattr(row, field) != value for field, value in one.items()):
+                    changed = {**one, "updated_at": now()}
+                    transaction.execute(update(table).where(table.c.id == row.id).values(**changed))
 
-    def metrics(
-        self, name: str, start: datetime | None = None, end: datetime | None = None, limit: int = 1000
-    ) -> list[Metric]:
-        """Samples between the two instants, oldest first; the newest ``limit`` of them."""
+    def pipeline_connectors(self, name: str) -> list[PipelineConnector]:
+        """The connectors of a pipeline as last seen."""
+        table = pipeline_connectors
         with self._reading() as transaction:
-            table = pipeline_metrics
             query = select(table).where(table.c.pipeline_id == pipeline_id(transaction, name))
-            if start:
-                query = query.where(table.c.timestamp >= start)
-            if end:
-                query = query.where(table.c.timestamp < end)
-            rows = transaction.execute(query.order_by(table.c.id.desc()).limit(limit)).all()
-            return [_metric(row) for row in reversed(rows)]
+            return [
+                PipelineConnector(
+                    r.name,
+                    r.type,
+                    r.connector_class,
+                    r.config,
+                    r.status,
+                    r.tasks_max,
+                    r.created_at,
+                    r.updated_at,
+                )
+                for r in transaction.execute(query.order_by(table.c.name))
+            ]
 
     def add_dead_letter(
         self,
@@ -196,19 +237,6 @@ def _run(row: Row[Any]) -> Run:
         row.errors_count,
         row.error_message,
         row.run_metadata,
-    )
-
-
-def _metric(row: Row[Any]) -> Metric:
-    return Metric(
-        row.timestamp,
-        row.throughput_events_per_sec,
-        row.lag_seconds,
-        row.error_count,
-        row.bytes_processed,
-        row.source_offset,
-        row.target_offset,
-        row.connector_status,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import EllipsisType
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, delete, func, insert, select, update
 
 from headrace.actor import current
 from headrace.errors import Precondition
@@ -76,6 +76,31 @@ class Pipelines(Part):
             query = query.where((pipelines.c.status == status) | (pipelines.c.phase == status))
         with self._reading() as transaction:
             return [_record(row) for row in transaction.execute(query)]
+
+    def figures(self, status: str | None = None) -> list[dict[str, Any]]:
+        """Name, status, phase, lag, error and tables by state of every pipeline, without their specs."""
+        columns = (pipelines.c.id, pipelines.c.name, pipelines.c.status, pipelines.c.phase)
+        query = select(*columns, pipelines.c.lag, pipelines.c.error).where(pipelines.c.deleted_at.is_(None))
+        if status:
+            query = query.where((pipelines.c.status == status) | (pipelines.c.phase == status))
+        counted = select(
+            pipeline_tables.c.pipeline_id, pipeline_tables.c.state, func.count().label("tables")
+        ).group_by(pipeline_tables.c.pipeline_id, pipeline_tables.c.state)
+        with self._reading() as transaction:
+            tables: dict[str, dict[str, int]] = {}
+            for row in transaction.execute(counted):
+                tables.setdefault(row.pipeline_id, {})[row.state] = row.tables
+            return [
+                {
+                    "name": r.name,
+                    "status": r.status,
+                    "phase": r.phase,
+                    "lag": r.lag,
+                    "error": r.error,
+                    "tables": tables.get(r.id, {}),
+                }
+                for r in transaction.execute(query.order_by(pipelines.c.name))
+            ]
 
     def connector_owners(self) -> dict[str, str]:
         """Connector -> the pipeline whose generation it is of."""

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from headrace.actor import current
 from headrace.errors import NotFound
 from headrace.store.base import Part, Transaction, new_id, pipeline_id
 from headrace.store.database import now
@@ -28,6 +29,7 @@ class Queue(Part):
         with self._writing() as transaction:
             id_ = new_id()
             values = {"kind": kind, "args": args or {}, "status": "queued", "created_at": now()}
+            values["request_id"] = current().request_id or None
             pipeline = pipeline_id(transaction, name)
             transaction.execute(insert(requests).values(id=id_, pipeline_id=pipeline, **values))
             return id_
@@ -62,6 +64,12 @@ class Queue(Part):
         """One request; NotFound ``no_such_request``."""
         with self._reading() as transaction:
             return _request(transaction, requests.c.id == id_)
+
+    def sweep_requests(self, days: int = 7) -> int:
+        """Forget requests that were answered so long ago; how many."""
+        old = requests.c.finished_at < now() - timedelta(days=days)
+        with self._writing() as transaction:
+            return int(transaction.execute(delete(requests).where(old)).rowcount)
 
     def requeue_requests(self, name: str) -> int:
         """Requests that a dead worker left ``running`` are queued again; how many."""
@@ -143,4 +151,5 @@ def _record(row: Row[Any]) -> Request:
         row.error,
         row.created_at,
         row.finished_at,
+        row.request_id,
     )

@@ -90,6 +90,7 @@ class Request:
     error: dict[str, Any] | None
     created_at: datetime
     finished_at: datetime | None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class LogLine:
     component: str
     message: str
     context: dict[str, Any]
+    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,16 +123,36 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One sample of a pipeline's figures."""
+    """One sample of a pipeline's figures. resolution: seconds that it stands for; counts are of these seconds."""
 
     ts: datetime
     throughput_events_per_sec: float | None
     lag_seconds: float | None
+    lag_events: int | None
+    lag_bytes: int | None
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
     error_count: int
+    events_processed: int
     bytes_processed: int
     source_offset: str | None
     target_offset: str | None
     connector_status: dict[str, Any] | None
+    resolution: int
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineConnector:
+    """A connector of a pipeline. config: with references for secrets."""
+
+    name: str
+    type: str
+    connector_class: str
+    config: dict[str, str]
+    status: str
+    tasks_max: int
+    created_at: datetime
+    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

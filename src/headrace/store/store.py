@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from headrace.settings import Settings
 from headrace.store.alerts import Alerts
 from headrace.store.audits import Audits
@@ -44,6 +46,11 @@ class Store(
         """Close all connections to the metadata database."""
         self.wake.close()
         self._engine.dispose()
+
+    def pool(self) -> dict[str, int]:
+        """Connections to the metadata database: how many are in use, and how many idle."""
+        pool: Any = self._engine.pool
+        return {"in_use": pool.checkedout(), "idle": pool.checkedin()}
 
     def ping(self) -> None:
         """Unavailable when the metadata database does not answer."""

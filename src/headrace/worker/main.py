@@ -9,6 +9,8 @@ import threading
 
 from headrace.control.runner import LEASE_SECONDS, Runner
 from headrace.errors import HeadraceError
+from headrace.monitor.keeping import Keeping
+from headrace.monitor.logging import set_up
 from headrace.settings import Settings
 from headrace.store import Store
 from headrace.store.owners import dead, own_name
@@ -25,6 +27,7 @@ class Worker:
         self._settings = settings
         self._store = Store(settings)
         self._owner = own_name()
+        self._keeping = Keeping(settings, self._store, self._owner)
         self._running: dict[str, tuple[Runner, threading.Thread]] = {}
         self.stopping = threading.Event()
 
@@ -44,6 +47,7 @@ class Worker:
 
     def _look(self) -> None:
         self._store.beat("worker", self._owner, os.getpid())
+        self._keeping.tend()
         for name, (runner, thread) in list(self._running.items()):
             if not thread.is_alive():
                 del self._running[name]
@@ -74,8 +78,7 @@ class Worker:
 
 def main(settings: Settings) -> None:
     """Run a worker in this process until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    set_up(settings, "worker")
     worker = Worker(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stopping.set())

@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, NewTopic
 from typer.testing import CliRunner
 
 from headrace.cli.app import app
@@ -107,6 +108,8 @@ def test_topics_from_the_command_line(run: Run, stack: Stack) -> None:
         assert got[0] == people[0] == code, (got, people)
         return json.loads(got[1]), people[1]
 
+    admin = AdminClient({"bootstrap.servers": stack.settings.kafka})
+    admin.create_topics([NewTopic("looked.at", 1, 1)])["looked.at"].result(30)
     send(
         stack,
         "looked.at",
@@ -135,7 +138,10 @@ def test_topics_from_the_command_line(run: Run, stack: Stack) -> None:
 
 
 def send(stack: Stack, topic: str, messages: list[tuple[str, str | None]]) -> None:
+    failed: list[Any] = []
     producer = Producer({"bootstrap.servers": stack.settings.kafka})
     for key, value in messages:
-        producer.produce(topic, value, key)
-    assert producer.flush(30) == 0
+        producer.produce(
+            topic, value, key, on_delivery=lambda error, _: failed.append(error) if error else None
+        )
+    assert (producer.flush(30), failed) == (0, [])

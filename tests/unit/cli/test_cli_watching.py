@@ -1,4 +1,4 @@
-"""alerts, audit, dead-letters."""
+"""alerts, audit, dead-letters, metrics, runs, logs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import httpx
 import pytest
 from cli_tools import Cli
 
+from headrace.actor import Actor, acting
 from headrace.spec.names import TableName
 
 
@@ -143,3 +144,31 @@ def test_connectors_without_kafka_connect(cli: Cli) -> None:
                   ["offsets", "x"], ["offsets", "x", "--reset"], ["delete", "x"], ["restart", "x", "--task", "0"]):  # fmt: skip
         answer = cli("connectors", *words, "--json")
         assert (answer.code, answer.json["error"]["kind"]) == (5, "unavailable"), words
+
+
+def test_figures_and_runs(cli: Cli, applied: str) -> None:
+    assert cli("metrics", applied, "--json").json["items"] == []
+    cli.store.add_metrics(applied, throughput_events_per_sec=1234.5678, lag_bytes=2048, events_processed=7)
+    found = cli("metrics", applied, "--json").json["items"]
+    assert [s["throughput_events_per_sec"] for s in found] == [1234.5678]
+    shown = cli("metrics", applied).out
+    assert "1234.6" in shown
+    assert "2.0 KB" in shown
+    assert (
+        cli("metrics", applied, "--until", "2020-01-01", "--since", "2019-01-01", "--json").json["items"]
+        == []
+    )
+    run = cli.store.run_started(applied, "load")
+    cli.store.run_finished(run, "failed", rows=17, message="the [disk] is full")
+    assert [(r["run_type"], r["status"]) for r in cli("runs", applied, "--json").json] == [("load", "failed")]
+    assert "the [disk] is full" in cli("runs", applied).out
+    for verb in ("metrics", "runs"):
+        assert cli(verb, "no-such").code == 3
+
+
+def test_lines_of_a_part_and_of_a_call(cli: Cli, applied: str) -> None:
+    cli.store.log(applied, "info", "apply", "one")
+    with acting(Actor(request_id="call-1")):
+        cli.store.log(applied, "info", "load", "two")
+    assert [x["message"] for x in cli("logs", applied, "--component", "apply", "--json").json] == ["one"]
+    assert [x["message"] for x in cli("logs", applied, "--request-id", "call-1", "--json").json] == ["two"]

@@ -270,9 +270,9 @@ def test_logs(store: Store, pipeline: PipelineSpec) -> None:
 
 def test_runs_metrics_and_audit(store: Store, pipeline: PipelineSpec) -> None:
     run = store.run_started("p", "load", tables=3)
-    assert store.runs("p")[0].status == "running"
+    assert store.runs("p")[0][0].status == "running"
     store.run_finished(run, "failed", rows=5, errors=1, message="x")
-    done = store.runs("p")[0]
+    done = store.runs("p")[0][0]
     assert (done.status, done.rows_processed, done.error_message, done.metadata) == (
         "failed",
         5,

@@ -1,0 +1,93 @@
+"""Logs of a process: JSON lines (or text), with the call they belong to, without secrets."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from typing import Any
+
+from pythonjsonlogger.json import JsonFormatter
+
+from headrace.actor import current
+from headrace.settings import Settings
+
+MASK = "********"
+_SECRETS = (
+    re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)(?=@)"),
+    re.compile(r"(?i)((?:passw(?:or)?d|secret|token|authorization|api[_-]?key)[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+)?)([^\s\"',;&}]+)"),
+    re.compile(r"(?i)(Bearer\s+)([A-Za-z0-9._~+/=-]{8,})"),
+    re.compile(r"()(hr_[0-9a-f]{32}\.[\w-]+)"),
+    re.compile(r"()(eyJ[\w-]+\.[\w-]+\.[\w-]*)"),
+)  # fmt: skip
+
+
+def redacted(text: str) -> str:
+    """A text without what looks like a secret."""
+    for pattern in _SECRETS:
+        text = pattern.sub(rf"\1{':' if pattern is _SECRETS[0] else ''}{MASK}", text)
+    return text
+
+
+class Redacting(logging.Filter):
+    """Takes secrets out of every line: those that are known, and what looks like one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: set[str] = set()
+
+    def learn(self, *secrets: str) -> None:
+        """These are secrets (those that are too short to be told from words are not)."""
+        self._known.update(s for s in secrets if len(s) >= 8)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask them; the line stays."""
+        text = record.getMessage()
+        if record.exc_info and not record.exc_text:
+            record.exc_text = logging.Formatter().formatException(record.exc_info)
+        record.msg, record.args = self._without(text), None
+        if record.exc_text:
+            record.exc_text = self._without(record.exc_text)
+            # Formatters would make it anew from the exception.
+            record.exc_info = None
+        actor = current()
+        for name, value in (("request_id", actor.request_id), ("user", actor.name)):
+            if value and not hasattr(record, name):
+                setattr(record, name, value)
+        return True
+
+    def _without(self, text: str) -> str:
+        for secret in self._known:
+            text = text.replace(secret, MASK)
+        return redacted(text)
+
+
+class _Json(JsonFormatter):
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        super().add_fields(log_data, record, message_dict)
+        log_data["level"] = record.levelname.lower()
+        log_data["logger"] = record.name
+        if record.exc_text:
+            log_data["exception"] = record.exc_text
+
+
+redacting = Redacting()
+
+
+def set_up(settings: Settings, component: str) -> None:
+    """Have this process log so, to standard error. component: ``server`` or ``worker``."""
+    handler = logging.StreamHandler(sys.stderr)
+    if settings.log_format == "json":
+        handler.setFormatter(
+            _Json("{message}", style="{", timestamp="ts", static_fields={"component": component})
+        )
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    handler.addFilter(redacting)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.log_level.upper())
+    for noisy in ("httpx", "httpcore", "uvicorn.error", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 CHECKS = "status_code_conformance,content_type_conformance,response_schema_conformance"
 
 
-def storm(url: str, token: str, examples: int) -> None:
+def storm(url: str, token: str, examples: int, folder: Path) -> None:
     """Requests made up from the document: well-formed, at its edges, and malformed."""
     headers = ["-H", f"Authorization: Bearer {token}"] if token else []
     ran = subprocess.run(
@@ -27,7 +27,7 @@ def storm(url: str, token: str, examples: int) -> None:
             "--exclude-path", "/api/v1/live/events", "--no-color", "--seed", "7", "--max-failures", "20",
             "--suppress-health-check", "all",
         ],
-        cwd=ROOT / "tests", capture_output=True, text=True, timeout=900, check=False,
+        cwd=folder, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout[-6000:]
     assert httpx.get(f"{url}/api/v1/health/live").status_code == 200
@@ -40,18 +40,18 @@ def token_of(api: httpx.Client, running: Running, role: str) -> str:
         return str(own.post("tokens", json={"name": "storm", "scopes": ["*"]}).json()["token"])
 
 
-def test_a_storm_of_nobody(running: Running) -> None:
-    storm(running.url, "", 1)
+def test_a_storm_of_nobody(running: Running, tmp_path: Path) -> None:
+    storm(running.url, "", 1, tmp_path)
 
 
-def test_a_storm_of_the_local_admin(running: Running) -> None:
-    storm(running.url, running.token, 2)
+def test_a_storm_of_the_local_admin(running: Running, tmp_path: Path) -> None:
+    storm(running.url, running.token, 1, tmp_path)
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("role", ["admin", "operator", "viewer", "user"])
-def test_a_storm_of_each_role(api: httpx.Client, running: Running, role: str) -> None:
-    storm(running.url, token_of(api, running, role), 20)
+def test_a_storm_of_each_role(api: httpx.Client, running: Running, role: str, tmp_path: Path) -> None:
+    storm(running.url, token_of(api, running, role), 20, tmp_path)
 
 
 def test_the_document_is_whole_and_committed(api: httpx.Client) -> None:

@@ -152,7 +152,8 @@ def issuers(settings: Settings) -> list[Foreign]:
     if access.oidc_role not in rights.ROLES:
         raise _setting("HEADRACE_OIDC_ROLE", f"one of {', '.join(rights.ROLES)} is wanted")
     if access.oidc_issuer:
-        audiences = tuple(a for a in (access.oidc_audience, access.oidc_client_id) if a)
+        # With an audience of the API, id tokens (which are for the client) do not open it.
+        audiences = tuple(a for a in (access.oidc_audience or access.oidc_client_id,) if a)
         if not audiences:
             raise _setting("HEADRACE_OIDC_AUDIENCE", "whom the issuer's tokens are for is wanted")
         found.append(Foreign(access.oidc_issuer.rstrip("/"), audiences))

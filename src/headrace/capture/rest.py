@@ -61,7 +61,7 @@ class Rest:
                 passing = error.code in (f"{self.name}_busy", f"{self.name}_unreachable")
                 if not passing or method not in _REPEATABLE or time.monotonic() + pause > until:
                     raise
-            time.sleep(pause * random.uniform(0.5, 1.5))
+            time.sleep(pause * random.uniform(0.5, 1.5))  # nosec B311: jitter, no secret
             pause *= 2
 
     def _once(self, method: str, path: str, body: Any, params: Any) -> httpx.Response:

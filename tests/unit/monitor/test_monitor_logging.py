@@ -1,0 +1,62 @@
+"""Log lines are JSON, belong to a call, and hold no secret."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from headrace.monitor.logging import MASK, redacted
+
+PROGRAM = """
+import logging
+from pathlib import Path
+from headrace.actor import Actor, acting
+from headrace.monitor.logging import redacting, set_up
+from headrace.settings import Settings
+set_up(Settings(Path(".")), "server")
+redacting.learn("known-secret-value")
+log = logging.getLogger("headrace.x")
+with acting(Actor("u1", "ann", request_id="r-1")):
+    log.info("entered with %s", "known-secret-value")
+try:
+    raise ValueError("password=hunter2 known-secret-value")
+except ValueError:
+    log.exception("failed")
+log.debug("unseen")
+"""
+
+
+def test_lines_are_json_with_the_call_and_without_secrets() -> None:
+    ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert [line["message"] for line in lines] == [f"entered with {MASK}", "failed"]
+    assert (lines[0]["request_id"], lines[0]["user"], lines[0]["component"]) == ("r-1", "ann", "server")
+    assert lines[0]["level"] == "info"
+    assert lines[0]["ts"]
+    assert "ValueError" in lines[1]["exception"]
+    assert "hunter2" not in ran.stderr
+    assert "known-secret" not in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u:hunter2@h/d", "password=hunter2", "'password': 'hunter2'", "Authorization: Bearer hunter2hunter2",
+        "hr_0123456789abcdef0123456789abcdef.hunter2", "eyJhbGciOiJIUzI1NiJ9.hunter2.hunter2", "api_key: hunter2",
+    ],
+)  # fmt: skip
+def test_what_looks_like_a_secret_is_masked(text: str) -> None:
+    assert "hunter2" not in redacted(text)
+    assert MASK in redacted(text)
+
+
+def test_plain_text_stays() -> None:
+    assert (
+        redacted("table public.users has 3 tokens and no secret")
+        == "table public.users has 3 tokens and no secret"
+    )
+    assert logging.getLogger("headrace").propagate

@@ -216,8 +216,11 @@ def logout(gate: Door, request: Request) -> Response:
     """End the session; cookies are taken back. No error when there is none."""
     response = Response(status_code=204)
     principal = gate.prove(knock(request)) if request.headers.get("authorization") else None
-    if principal is None and request.cookies.get(ACCESS_COOKIE):
+    if principal is None and request.cookies.get(ACCESS_COOKIE) and gate.prove(knock(request)):
+        # By cookie: only from our own pages.
         principal = gate.enter(knock(request), "own")
+    if principal is None and (refresh := request.cookies.get(REFRESH_COOKIE)):
+        gate.sessions.forget(refresh)
     if principal is not None and principal.session is not None:
         with acting(actor(request, principal)):
             gate.sessions.log_out(principal.session, request.app.state.store.user(principal.id))
@@ -246,6 +249,7 @@ def put_me(gate: Door, who: Who, body: MeBody) -> JSON:
 @router.post("/auth/password", status_code=204)
 def password(gate: Door, who: Who, body: PasswordBody) -> Response:
     """Change one's own password; all sessions end."""
+    gate.attempts.hit("passwords of this account", who.id, 10)
     gate.people.change_password(who, body.current.get_secret_value(), body.new.get_secret_value())
     return Response(status_code=204)
 

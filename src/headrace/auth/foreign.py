@@ -12,6 +12,7 @@ import httpx
 import jwt
 
 from headrace.auth import rights
+from headrace.auth.people import address
 from headrace.errors import Denied, Invalid, Unavailable
 from headrace.settings import Settings
 from headrace.store import Store
@@ -21,6 +22,9 @@ from headrace.store.users import User
 _BY_KEYS = [
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 ]  # fmt: skip
+# Of logouts and security events there are tokens, too.
+_TYPES = ("jwt", "at+jwt")
+_LONGEST_SUBJECT = 255
 _REQUIRED = ["exp", "iat", "iss", "aud", "sub"]
 _LEEWAY = 30.0
 _KEYS_FRESH = 3600.0
@@ -107,17 +111,26 @@ class Foreigners:
             raise _refused(str(error)) from None
         if nonce is not None and claims.get("nonce") != nonce:
             raise _refused("the nonce is another")
-        if not isinstance(claims["sub"], str) or not claims["sub"]:
+        subject = claims["sub"]
+        if (
+            not isinstance(subject, str)
+            or not 0 < len(subject) <= _LONGEST_SUBJECT
+            or not subject.isprintable()
+        ):
             raise _refused("it speaks of nobody")
+        if claims.get("is_anonymous") is True:
+            raise _refused("it speaks of an anonymous visitor")
         return claims
 
     def _verifier(self, token: str, issuer: Foreign) -> tuple[Any, list[str]]:
-        if issuer.secret:
-            return issuer.secret, ["HS256"]
         try:
             header = jwt.get_unverified_header(token)
         except jwt.PyJWTError as error:
             raise _refused(str(error)) from None
+        if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in _TYPES:
+            raise _refused("it is a token for something else")
+        if issuer.secret:
+            return issuer.secret, ["HS256"]
         if header.get("alg") not in _BY_KEYS:
             raise _refused("its algorithm is not accepted")
         key = self._keys[issuer.url].key(str(header.get("kid")))
@@ -132,18 +145,29 @@ class Foreigners:
         wished = claims.get(self._access.oidc_role_claim)
         named = isinstance(wished, str) and wished in rights.ROLES
         role = str(wished) if named else self._access.oidc_role
-        email = claims.get("email")
+        name = claims.get("name")
         user = self._store.foreign_user(
             str(claims["iss"]),
-            str(claims["sub"])[:255],
-            email.strip().lower()[:320] if isinstance(email, str) else "",
-            str(claims.get("name") or "")[:255],
+            str(claims["sub"]),
+            _address(claims),
+            name[:255] if isinstance(name, str) and name.isprintable() else "",
             role,
             follow_role=named,
         )
         if not user.active:
             raise _refused("the account is closed")
         return user
+
+
+def _address(claims: dict[str, Any]) -> str:
+    """The address of verified claims, "" where there is none that could be one."""
+    email = claims.get("email")
+    if not isinstance(email, str) or claims.get("email_verified") is False:
+        return ""
+    try:
+        return address(email)
+    except Invalid:
+        return ""
 
 
 def issuers(settings: Settings) -> list[Foreign]:

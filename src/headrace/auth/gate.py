@@ -62,7 +62,12 @@ class Gate:
         """
         if permission == rights.ALIVE:
             return None
-        principal = None if permission == rights.PUBLIC else self.prove(knock)
+        try:
+            principal = None if permission == rights.PUBLIC else self.prove(knock)
+        except Denied:
+            with self.refusals.noting(knock.address):
+                self.attempts.hit("calls without proof", knock.address, self._web.rate_anonymous)
+            raise
         if principal is None:
             with self.refusals.noting(knock.address):
                 self.attempts.hit("calls without proof", knock.address, self._web.rate_anonymous)
@@ -125,7 +130,11 @@ class Gate:
         if not origin:
             return True
         own = {self._web.public_url.rstrip("/"), *(o.rstrip("/") for o in self._web.cors_origins)}
-        return origin.rstrip("/") in own or urlsplit(origin).netloc.lower() == host.lower()
+        try:
+            place = urlsplit(origin).netloc.lower()
+        except ValueError:
+            return False
+        return origin.rstrip("/") in own or place == host.lower()
 
 
 def _of(

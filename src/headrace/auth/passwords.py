@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
-from headrace.errors import Invalid
+from headrace.errors import Invalid, TooMany
 
 SHORTEST = 12
 LONGEST = 1024
 
 # RFC 9106's second choice, with half its lanes.
 _hasher = PasswordHasher(time_cost=3, memory_cost=64 * 1024, parallelism=2)
+_PATIENCE = 10.0
 _turns = threading.BoundedSemaphore(2)
 # Verified against where there is no account, so that time does not tell.
 _NOBODY = "$argon2id$v=19$m=65536,t=3,p=2$c29tZXNhbHRzb21lc2FsdA$ttdRLVTZ0BFdQSbZaQH5v8Knp3zAG8h6MC0KtkXbfsM"
@@ -31,7 +34,7 @@ def check_rules(password: str, email: str = "") -> None:
 
 def hashed(password: str) -> str:
     """The hash to keep; takes some hundredths of a second and 64 MiB."""
-    with _turns:
+    with _turn():
         return _hasher.hash(password.encode("utf-8", "replace"))
 
 
@@ -39,11 +42,24 @@ def fits(password: str, kept: str | None) -> bool:
     """Whether the password is the one that was hashed; takes as long without a hash."""
     if len(password) > LONGEST:
         return False
-    with _turns:
+    with _turn():
         try:
             return _hasher.verify(kept or _NOBODY, password.encode("utf-8", "replace")) and kept is not None
         except (VerificationError, InvalidHashError):
             return False
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """One of the two turns; TooMany when there is none for long, so that waiting takes no threads from others."""
+    if not _turns.acquire(timeout=_PATIENCE):
+        raise TooMany(
+            "too_many_logins", "Too many log in at once", "Try again in a moment.", {"retry_after": 5}
+        )
+    try:
+        yield
+    finally:
+        _turns.release()
 
 
 def outdated(kept: str) -> bool:

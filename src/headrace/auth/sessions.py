@@ -13,6 +13,7 @@ from headrace.auth.tokens import Signer
 from headrace.errors import Denied
 from headrace.settings import Settings
 from headrace.store import Store
+from headrace.store.base import new_id
 from headrace.store.database import now
 from headrace.store.users import Login, User
 
@@ -63,8 +64,7 @@ class Sessions:
                 "After several failures an account is locked for a quarter of an hour; an admin can unlock it.",
             )
         if user.password and passwords.outdated(user.password):
-            changed = {"hashed_password": passwords.hashed(password)}
-            user = self._store.change_user(user.id, changed)[1]
+            self._store.rehash(user.id, user.password, passwords.hashed(password))
         return self.open(user, address, user_agent, "login")
 
     def _count(self, email: str, address: str) -> None:
@@ -82,9 +82,10 @@ class Sessions:
 
     def open(self, user: User, address: str, user_agent: str, how: str) -> Entered:
         """A new session of a user who has proven who they are. how: for the audit."""
-        own = tokens.secret()
+        id_ = new_id()
+        own = self._signer.stamped(id_)
         session = self._store.begin_session(
-            user.id, tokens.digest(own), self._access.refresh_seconds, user_agent, address
+            id_, user.id, tokens.digest(own), self._access.refresh_seconds, user_agent, address
         )
         self._store.audit("user", user.id, how, new={"session": session.id})
         return self._entered(user, session.id, own)
@@ -99,11 +100,14 @@ class Sessions:
         user = self._store.session_user(id_, session.user_id) if session else None
         if session is None or user is None:
             raise _over()
-        fresh, given = tokens.secret(), tokens.digest(own)
+        fresh, given = self._signer.stamped(id_), tokens.digest(own)
         life = self._access.refresh_seconds
         current = session.refresh if _same(session.refresh, given) else None
         if current is None and _in_grace(session, given):
             current = session.refresh
+        if current is None and not self._signer.genuine(id_, own):
+            # Whoever only knows the session's id cannot end it.
+            raise _over()
         if current is None:
             self._store.end_session(session.id)
             self._store.audit("user", user.id, "refresh_reuse", new={"session": session.id})
@@ -116,6 +120,13 @@ class Sessions:
             ):
                 raise _over()
         return self._entered(user, session.id, fresh)
+
+    def forget(self, refresh: str) -> None:
+        """End the session of a refresh token, when that is its present one."""
+        id_, own = tokens.split(refresh) or ("", "")
+        session = self._store.session(id_) if id_ else None
+        if session is not None and _same(session.refresh, tokens.digest(own)):
+            self._store.end_session(session.id)
 
     def log_out(self, session: str, user: User | None) -> None:
         """End a session."""

@@ -101,7 +101,7 @@ class SignIn:
         try:
             answer = httpx.post(str(discovery(issuer)["token_endpoint"]), data=asked, auth=auth, timeout=5.0)
             return str(answer.raise_for_status().json()["id_token"])
-        except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError) as error:
             raise _failed(f"the issuer refused the code ({type(error).__name__})") from None
 
 

@@ -74,6 +74,23 @@ class Signer:
             return None
         return claims
 
+    def stamped(self, session: str) -> str:
+        """A fresh secret for a refresh token of this session, which nobody else could have made."""
+        own = secret()
+        return f"{own}.{self._stamp(self._csrf[0], session, own)}"
+
+    def genuine(self, session: str, own: str) -> bool:
+        """Whether such a secret was made here for this session, at whatever time."""
+        head, _, stamp = own.partition(".")
+        known = (self._stamp(key, session, head) for key in self._csrf)
+        return any(hmac.compare_digest(value.encode(), stamp.encode()) for value in known)
+
+    @staticmethod
+    def _stamp(key: bytes, session: str, own: str) -> str:
+        return hmac.new(
+            key, f"refresh {session} {own}".encode("utf-8", "replace"), hashlib.sha256
+        ).hexdigest()
+
     def csrf(self, session: str) -> str:
         """The value that calls by cookie of this session have to repeat in a header."""
         return hmac.new(self._csrf[0], session.encode(), hashlib.sha256).hexdigest()

@@ -188,6 +188,12 @@ class Users(Part):
                 _end_sessions(transaction, sessions.c.user_id == row.id)
             return _user(row), _user(_existing(transaction, row.id))
 
+    def rehash(self, id_: str, old: str, new: str) -> None:
+        """The same password, hashed anew; nothing when it was changed meanwhile."""
+        same = (users.c.id == id_) & (users.c.hashed_password == old)
+        with self._writing() as transaction:
+            transaction.execute(update(users).where(same).values(hashed_password=new))
+
     def delete_user(self, name: str) -> User:
         """Take an account away, its sessions and tokens with it; Conflict ``last_admin``."""
         with self._writing() as transaction:
@@ -238,11 +244,13 @@ class Users(Part):
 
     # --- sessions
 
-    def begin_session(self, user: str, refresh: str, seconds: int, user_agent: str, address: str) -> Login:
+    def begin_session(
+        self, id_: str, user: str, refresh: str, seconds: int, user_agent: str, address: str
+    ) -> Login:
         """A new session; refresh: hash of its first refresh token. Clears the user's failed logins."""
         at = now()
         values = {
-            "id": new_id(),
+            "id": id_,
             "user_id": user,
             "refresh_hash": refresh,
             "user_agent": user_agent[:300],

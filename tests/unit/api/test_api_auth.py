@@ -106,6 +106,8 @@ def test_refresh_tokens_are_used_once(api: httpx.Client, running: Running) -> No
         def renew(token: str) -> httpx.Response:
             return ann.post("auth/refresh", json={"refresh_token": token})
 
+        # Whoever knows no more than a session's id cannot end it.
+        assert code(renew(first["refresh_token"].partition(".")[0] + ".garbage")) == (401, "unauthorized")
         second = renew(first["refresh_token"]).json()
         assert second["refresh_token"] != first["refresh_token"]
         third = renew(second["refresh_token"]).json()

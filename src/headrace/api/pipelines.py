@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Response
+import orjson
+from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import JSONResponse
 
 from headrace.api.answers import (
@@ -24,12 +25,25 @@ from headrace.api.scope import JSON, Limit, Offset, Use, page
 from headrace.errors import Conflict, NotFound
 
 router = APIRouter(tags=["pipelines"], route_class=Guarded)
+Sort = Literal[
+    "name", "-name", "status", "-status", "created_at", "-created_at", "updated_at", "-updated_at"
+]  # fmt: skip
 
 
 @router.get("/pipelines", response_model=Page[PipelineAnswer])
-def listed(use: Use, status: str | None = None, limit: Limit = 100, offset: Offset = 0) -> JSON:
-    """All pipelines; ``status`` filters by status or phase."""
-    return page(use.pipelines(status), limit, offset)
+def listed(
+    use: Use,
+    status: Annotated[str | None, Query(max_length=16, description="Status or phase")] = None,
+    q: Annotated[str | None, Query(max_length=63, description="Part of the name")] = None,
+    sort: Sort = "name",
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> Response:
+    """All pipelines."""
+    items, total = use.pipelines(status, q, sort, limit, offset)
+    # Already in its form: validating a hundred specs again would cost more than reading them.
+    body = orjson.dumps({"items": items, "total": total, "limit": limit, "offset": offset})
+    return Response(body, media_type="application/json")
 
 
 @router.post("/pipelines", status_code=201, response_model=PipelineDetail)

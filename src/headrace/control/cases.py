@@ -80,9 +80,12 @@ class Cases:
 
     # --- pipelines
 
-    def pipelines(self, status: str | None = None) -> list[JSON]:
-        """All pipelines, or those whose status or phase is the one given."""
-        return [forms.pipeline(p) for p in self._store.pipelines(status)]
+    def pipelines(
+        self, status: str | None, q: str | None, sort: str, limit: int, offset: int
+    ) -> tuple[list[JSON], int]:
+        """A page of pipelines and how many fit. status: status or phase. q: part of the name."""
+        rows, total = self._store.listed(status, q, sort, limit, offset)
+        return [forms.listed(row) for row in rows], total
 
     def pipeline(self, name: str) -> JSON:
         """One pipeline with its spec; NotFound."""
@@ -203,7 +206,7 @@ class Cases:
         return {
             "ready": all(c["state"] == "running" for c in found),
             "components": found,
-            "pipelines": [forms.summary(p) for p in self._store.pipelines()],
+            "pipelines": [{k: p[k] for k in ("name", "status", "phase")} for p in self._store.figures()],
         }
 
     def pipeline_status(self, name: str) -> JSON:
@@ -283,7 +286,7 @@ class Cases:
 
     def add_connection(self, name: str, spec: ConnectionSpec, references: dict[str, str]) -> JSON:
         """Store a new connection; Conflict ``exists_already``."""
-        if any(c.name == name for c in self._store.connections()):
+        if self._known(name) is not None:
             raise Conflict("exists_already", f"There is a connection {name} already", "Change it with PUT.")
         return self.put_connection(name, spec, references)
 

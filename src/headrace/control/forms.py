@@ -129,6 +129,28 @@ def pipeline(stored: Pipeline) -> JSON:
     }
 
 
+def listed(row: Any) -> JSON:
+    """A pipeline of a list, from its row; the same form as ``pipeline``."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "status": row.status,
+        "phase": row.phase,
+        "mode": row.spec["mode"],
+        "source": row.spec["source"],
+        "target": row.spec["target"],
+        "user_id": row.user_id,
+        "desired": row.desired,
+        "spec": row.spec,
+        "spec_version": row.spec_version,
+        "applied_version": row.applied_version,
+        "generation": row.generation,
+        "error": short_error(row.error),
+        "created_at": _at(row.created_at),
+        "updated_at": _at(row.updated_at),
+    }
+
+
 def detail(stored: Pipeline, tables: list[TableState]) -> JSON:
     """A pipeline with its spec and what the older words call its parts."""
     own = stored.generation or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import EllipsisType
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from headrace.actor import current
 from headrace.errors import Precondition
@@ -76,6 +76,30 @@ class Pipelines(Part):
             query = query.where((pipelines.c.status == status) | (pipelines.c.phase == status))
         with self._reading() as transaction:
             return [_record(row) for row in transaction.execute(query)]
+
+    def listed(
+        self,
+        status: str | None = None,
+        q: str | None = None,
+        sort: str = "name",
+        limit: int = 100,
+        offset: int = 0,
+    ) -> tuple[list[Row[Any]], int]:
+        """A page of rows, their specs as plain data, and how many fit. q: part of the name. sort: ``-`` descending.
+
+        Reading a thousand specs into models would cost a list a tenth of a second.
+        """
+        fits: list[ColumnElement[bool]] = [pipelines.c.deleted_at.is_(None)]
+        if status:
+            fits.append((pipelines.c.status == status) | (pipelines.c.phase == status))
+        if q:
+            fits.append(pipelines.c.name.contains(q, autoescape=True))
+        column = pipelines.c[sort.removeprefix("-")]
+        order = column.desc() if sort.startswith("-") else column
+        query = select(pipelines).where(*fits).order_by(order, pipelines.c.id).limit(limit).offset(offset)
+        with self._reading() as transaction:
+            total = transaction.execute(select(func.count()).select_from(pipelines).where(*fits)).scalar_one()
+            return list(transaction.execute(query)), total
 
     def figures(self, status: str | None = None) -> list[dict[str, Any]]:
         """Name, status, phase, lag, error and tables by state of every pipeline, without their specs."""

@@ -14,6 +14,7 @@ import pytest
 
 from headrace.apply.applier import Applier, Hooks
 from headrace.control.preflight import login, read_routes
+from headrace.entering import cluster
 from headrace.store import Store
 from support.lab import CANARY, PGBENCH, Lab, Pair, pgbench, pgbench_init, until
 
@@ -157,7 +158,7 @@ def another_applier(lab: Lab, pair: Pair) -> Applier:
     assert pipeline.generation is not None
     return Applier(
         pipeline=pair.name,
-        kafka=lab.stack.settings.kafka,
+        kafka=cluster(lab.stack.settings),
         source=source,
         target=target,
         token=pipeline.generation["token"],

@@ -44,7 +44,13 @@ def found(server: PostgresServer, table: str, mask: dict[str, str], **more: Any)
     columns = {"columns": {"exclude": more.pop("exclude")}} if "exclude" in more else {}
     entry = {"name": f"public.{table}", "mask": mask, **columns}
     spec = PipelineSpec.model_validate({"source": "s", "target": "t", "tables": [entry], **more})
-    inspection = inspect(Settings(Path("unused")), "p", spec, connection("postgres"), connection("goal"))
+    inspection = inspect(
+        Settings(Path("unused"), connect_plain_secrets=True),
+        "p",
+        spec,
+        connection("postgres"),
+        connection("goal"),
+    )
     return [f for f in inspection.findings if f.severity == "error"]
 
 

@@ -49,7 +49,11 @@ def errors(server: PostgresServer, source: dict[str, Any], target: dict[str, Any
 
     spec = PipelineSpec.model_validate({"source": "s", "target": "t"})
     sides = connection("postgres", source), connection("goal", target)
-    return [f for f in inspect(Settings(Path("unused")), "p", spec, *sides).findings if f.severity == "error"]
+    return [
+        f
+        for f in inspect(Settings(Path("unused"), connect_plain_secrets=True), "p", spec, *sides).findings
+        if f.severity == "error"
+    ]
 
 
 @pytest.mark.parametrize("code", WRONG)

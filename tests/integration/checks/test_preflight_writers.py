@@ -48,7 +48,7 @@ def errors(server: PostgresServer, pipeline: str, target: str = "public.t", **mo
     tables = [{"name": "public.t", "target": target}]
     spec = PipelineSpec.model_validate({"source": "s", "target": "t", "tables": tables})
     found = inspect(
-        Settings("unused"),  # type: ignore[arg-type]
+        Settings("unused", connect_plain_secrets=True),  # type: ignore[arg-type]
         pipeline,
         spec,
         connection("postgres", "127.0.0.1"),

@@ -1,0 +1,121 @@
+"""The API under a constant 200 requests a second, with a thousand pipelines and a month of figures: ``python -m bench.api_load``.
+
+Latency counts from the moment a request was due, so that a slow answer does not hide those behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+from sqlalchemy import insert
+
+from headrace.settings import Settings
+from headrace.spec.models import ConnectionSpec, PipelineSpec
+from headrace.store import Store
+from headrace.store.samples import RESOLUTIONS
+from headrace.store.schema import pipeline_metrics, pipelines
+
+PIPELINES = 1000
+RATE = 200
+SECONDS = 30
+PATHS = (
+    "pipelines?limit=100",
+    "pipelines/p{n}",
+    "pipelines/p{n}/metrics",
+    "pipelines/p{n}/status",
+    "pipelines/p{n}/metrics?start_time={day}",
+)
+
+
+def build(settings: Settings) -> None:
+    """A thousand pipelines, each with samples as they are kept for a month."""
+    store = Store(settings)
+    for name in ("a", "b"):
+        data = {"engine": "postgres", "host": "h", "database": name, "user": "u", "password": "p"}
+        store.put_connection(name, ConnectionSpec.model_validate(data))
+    first = store.put_pipeline("p0", PipelineSpec(source="a", target="b"))
+    at = datetime.now(UTC)
+    with store._writing() as transaction:
+        row = dict(transaction.execute(pipelines.select()).one()._mapping)
+        ids = [first.id, *(f"{n:036d}" for n in range(1, PIPELINES))]
+        more = [{**row, "id": id_, "name": f"p{n}"} for n, id_ in enumerate(ids) if n]
+        transaction.execute(insert(pipelines), more)
+        for step, kept in RESOLUTIONS.items():
+            coarser = [s for s in RESOLUTIONS if s > step]
+            span = min(kept, timedelta(days=31)) if coarser else timedelta(days=31)
+            times = [at - timedelta(seconds=n) for n in range(0, int(span.total_seconds()), step)]
+            for id_ in ids:
+                transaction.execute(insert(pipeline_metrics), [_sample(id_, step, t) for t in times])
+    store.close()
+
+
+def _sample(id_: str, step: int, at: datetime) -> dict[str, object]:
+    figures = {"throughput_events_per_sec": 12.5, "lag_seconds": 0.1, "lag_events": 3, "lag_bytes": 4096}
+    counts = {"events_processed": 125, "error_count": 0, "bytes_processed": 65536}
+    return {"pipeline_id": id_, "resolution": step, "timestamp": at, **figures, **counts}
+
+
+async def storm(url: str, token: str) -> dict[str, list[float]]:
+    """Path -> seconds of each answer."""
+    took: dict[str, list[float]] = defaultdict(list)
+    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+    headers = {"authorization": f"Bearer {token}"}
+    day = (datetime.now(UTC) - timedelta(days=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    async with httpx.AsyncClient(
+        base_url=f"{url}/api/v1/", headers=headers, limits=limits, timeout=30
+    ) as client:
+        began = time.perf_counter()
+
+        async def one(n: int) -> None:
+            due = began + n / RATE
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            path = PATHS[n % len(PATHS)]
+            answer = await client.get(path.format(n=n * 7 % PIPELINES, day=day))
+            assert answer.status_code == 200, answer.text
+            took[path].append(time.perf_counter() - due)
+
+        await asyncio.gather(*(one(n) for n in range(RATE * SECONDS)))
+    return took
+
+
+def main() -> None:
+    """Build, serve, measure, write ``bench/api.json``."""
+    with tempfile.TemporaryDirectory(prefix="headrace-load-") as folder:
+        settings = Settings(Path(folder), kafka="127.0.0.1:1", connect="http://127.0.0.1:1")
+        build(settings)
+        words = [sys.executable, "-m", "headrace", "server", "--port", "0", "--json", "--data", folder]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+            assert server.stdout is not None
+            told = "".join(iter(server.stdout.readline, "}\n")) + "}"
+            try:
+                took = asyncio.run(storm(json.loads(told)["url"], settings.token_file.read_text().strip()))
+            finally:
+                server.terminate()
+    rows = [
+        _row(path, times) for path, times in [*took.items(), ("all", [t for x in took.values() for t in x])]
+    ]
+    Path("bench/api.json").write_text(json.dumps(rows, indent=1) + "\n")
+    for row in rows:
+        print(row)
+
+
+def _row(path: str, times: list[float]) -> dict[str, object]:
+    ordered = sorted(times)
+    pick = {
+        p: round(ordered[min(int(len(ordered) * s), len(ordered) - 1)] * 1000, 1)
+        for p, s in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+    }
+    return {"path": path, "requests": len(ordered), "rate": RATE, **{f"{k}_ms": v for k, v in pick.items()}}
+
+
+if __name__ == "__main__":
+    main()

@@ -175,6 +175,9 @@ class Hub:
         found = await run_in_threadpool(self._store.events, self._position, _BATCH)
         # Nothing is awaited from here on, so that whoever enters sees a position that is wholly delivered.
         for event in found:
+            if event.id <= self._position:
+                # Somebody entered meanwhile, and the position with them.
+                continue
             one = told(event)
             for client in self._clients:
                 client.offer(one)
@@ -417,8 +420,10 @@ async def _stream(request: Request, client: Client, after: int | None, position:
                 yield ": ping\n\n"
             if time.monotonic() - proven > _PROVE_SECONDS:
                 proven = time.monotonic()
-                if await run_in_threadpool(_gate(request).prove, knock(request)) is None:
+                principal = await run_in_threadpool(_gate(request).prove, knock(request))
+                if principal is None or not principal.may(rights.needed("GET", "/live/events")):
                     return
+                client.may = principal.permissions
     finally:
         hub.leave(client)
 

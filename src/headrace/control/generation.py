@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from headrace.capture.connect import Connect
-from headrace.capture.hiding import Folder
+from headrace.capture.hiding import Folder, is_reference
 from headrace.capture.topics import Topics
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture
@@ -199,9 +199,18 @@ class Makers:
         settings = self._settings
         if settings.connect_secrets is not None:
             return Folder(settings.connect_secrets).put(connector, "password", secret)
+        if not secret:
+            return secret
         if settings.connect_secret_reference:
-            return settings.connect_secret_reference.replace("{connection}", connection)
-        if settings.connect_plain_secrets or not secret:
+            reference = settings.connect_secret_reference.replace("{connection}", connection)
+            if not is_reference(reference):
+                raise Invalid(
+                    "bad_setting",
+                    "HEADRACE_CONNECT_SECRET_REFERENCE is no reference of a ConfigProvider",
+                    "Such as ${vault:headrace/{connection}:password}.",
+                )
+            return reference
+        if settings.connect_plain_secrets:
             return secret
         raise no_secret_way()
 

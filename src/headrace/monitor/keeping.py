@@ -28,7 +28,7 @@ class Keeping:
     def tend(self) -> None:
         """Roll up and sweep, when it is time."""
         at = time.monotonic()
-        if at < min(self._next_roll_up, self._next_sweep):
+        if at < self._next_roll_up:
             return
         self._next_roll_up = at + ROLL_UP_SECONDS
         if not self._store.acquire(_LEASE, self._owner, _LEASE_SECONDS):

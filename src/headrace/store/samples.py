@@ -98,7 +98,10 @@ class Samples(Part):
             return {r.pipeline: _metric(r) for r in rows}
 
     def roll_up(self, at: datetime | None = None) -> int:
-        """Make the coarser samples of every span that is over and has none yet; how many. Repeating it adds nothing."""
+        """Make the coarser samples of every span that is over and has none yet; how many. Repeating it adds nothing.
+
+        Offsets stay with the fine ones: there is no greatest of texts.
+        """
         made = 0
         steps = sorted(RESOLUTIONS)
         for fine, coarse in itertools.pairwise(steps):
@@ -127,8 +130,6 @@ class Samples(Part):
                     func.sum(_m.error_count),
                     func.sum(_m.events_processed),
                     func.sum(_m.bytes_processed),
-                    func.max(_m.source_offset),
-                    func.max(_m.target_offset),
                 )
                 .where(_m.resolution == fine, _m.timestamp >= begin, _m.timestamp < end)
                 .group_by(_m.pipeline_id, bucket)
@@ -175,8 +176,6 @@ _SUMMED = (
     "error_count",
     "events_processed",
     "bytes_processed",
-    "source_offset",
-    "target_offset",
 )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
-from headrace.api.scope import JSON, Limit, Offset, page
+from headrace.api.scope import JSON, Limit, Offset, page, paged
 from headrace.control.alerts import AlertCases
 from headrace.spec.alerts import ChannelSpec, RuleSpec
 
@@ -164,7 +164,7 @@ def history(
 ) -> JSON:
     """What was raised, the newest first."""
     items, total = use.history(status, rule, pipeline, limit, offset)
-    return {"items": items, "total": total, "limit": limit, "offset": offset}
+    return paged(items, total, limit, offset)
 
 
 @router.post("/alerts/history/{id}/acknowledge", response_model=AlertAnswer)

@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
-from headrace.api.scope import JSON, Limit, Offset, Use
+from headrace.api.scope import JSON, Limit, Offset, Use, paged
 from headrace.control import forms
-from headrace.errors import Invalid
+from headrace.control.monitoring import window
 from headrace.store.audits import AuditFilter
 
 router = APIRouter(tags=["audit"], route_class=Guarded)
@@ -45,10 +45,7 @@ def _filter(
     start_time: Annotated[datetime | None, Query(description="Since then")] = None,
     end_time: Annotated[datetime | None, Query(description="Before then")] = None,
 ) -> AuditFilter:
-    since, until = _aware(start_time), _aware(end_time)
-    if since and until and until < since:
-        raise Invalid("bad_window", "end_time is before start_time", "Turn them round.")
-    return AuditFilter(entity_type, entity_id, action, user, since, until)
+    return AuditFilter(entity_type, entity_id, action, user, *window(start_time, end_time))
 
 
 Which = Annotated[AuditFilter, Depends(_filter)]
@@ -58,7 +55,7 @@ Which = Annotated[AuditFilter, Depends(_filter)]
 def listed(use: Use, which: Which, limit: Limit = 100, offset: Offset = 0) -> JSON:
     """Changes, the newest first."""
     items, total = use.audits(which, limit, offset)
-    return {"items": items, "total": total, "limit": limit, "offset": offset}
+    return paged(items, total, limit, offset)
 
 
 @router.get("/audit/export", response_class=StreamingResponse)
@@ -85,7 +82,3 @@ def _cell(value: Any) -> str:
     # Spreadsheets run what begins like a formula.
     text = f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
     return '"' + text.replace('"', '""') + '"'
-
-
-def _aware(instant: datetime | None) -> datetime | None:
-    return instant.replace(tzinfo=UTC) if instant is not None and instant.tzinfo is None else instant

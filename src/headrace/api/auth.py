@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from pydantic import BaseModel, Field, SecretStr, StrictBool
 
 from headrace.actor import acting
-from headrace.api.guarded import Guarded, actor, knock
+from headrace.api.guarded import Guarded, actor, address_of, knock
 from headrace.api.scope import JSON
 from headrace.auth.gate import ACCESS_COOKIE, CSRF_COOKIE, REFRESH_COOKIE, Gate
 from headrace.auth.people import form, session_form, token_form
@@ -188,7 +188,7 @@ def methods(request: Request) -> JSON:
 def login(gate: Door, request: Request, response: Response, body: LoginBody) -> JSON:
     """Log in with address and password."""
     entered = gate.sessions.log_in(
-        body.email, body.password.get_secret_value(), _address(request), _agent(request)
+        body.email, body.password.get_secret_value(), address_of(request), _agent(request)
     )
     return _welcome(request, response, entered, body.cookies)
 
@@ -196,7 +196,7 @@ def login(gate: Door, request: Request, response: Response, body: LoginBody) -> 
 @router.post("/auth/signup", status_code=201, response_model=UserAnswer)
 def signup(gate: Door, request: Request, body: SignUpBody) -> JSON:
     """Make oneself an account of the role `user`, where that is allowed."""
-    gate.attempts.hit("logins", _address(request), request.app.state.settings.web.rate_login)
+    gate.attempts.hit("logins", address_of(request), request.app.state.settings.web.rate_login)
     return form(gate.people.sign_up(body.email, body.full_name, body.password.get_secret_value()))
 
 
@@ -295,7 +295,7 @@ def oidc_callback(
     user, after = _sign_in(request).end(request.cookies.get(_SIGNIN_COOKIE, ""), state, code)
     response = RedirectResponse(after, 302)
     response.delete_cookie(_SIGNIN_COOKIE, path="/")
-    entered = gate.sessions.open(user, _address(request), _agent(request), "signin")
+    entered = gate.sessions.open(user, address_of(request), _agent(request), "signin")
     _set_cookies(request, response, entered)
     return response
 
@@ -366,10 +366,6 @@ def _cookie(
 def _base(request: Request) -> str:
     settings = request.app.state.settings
     return settings.web.public_url.rstrip("/") or str(request.base_url).rstrip("/")
-
-
-def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def _agent(request: Request) -> str:

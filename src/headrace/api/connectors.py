@@ -191,13 +191,13 @@ def listed(
 @router.post("/connectors", status_code=201, response_model=ConnectorDetail)
 def create(use: Use, body: NewConnector, response: Response) -> JSON:
     """Make a connector."""
-    return _tagged(use, response, use.create(body.name, body.config, body.initial_state))
+    return _tagged(response, use.create(body.name, body.config, body.initial_state))
 
 
 @router.get("/connectors/{name}", response_model=ConnectorDetail)
 def get(use: Use, name: Name, response: Response) -> JSON:
     """One connector with its configuration, secrets masked."""
-    return _tagged(use, response, use.one(name))
+    return _tagged(response, use.one(name))
 
 
 @router.put("/connectors/{name}/config", response_model=ConnectorDetail)
@@ -210,10 +210,10 @@ def configure(
     if_match: IfMatch = None,
 ) -> JSON:
     """Replace its configuration (or make it); a secret sent as its mask stays what it was."""
-    known = use.config_tag(name) if if_match is not None else None
+    known = use.version(name) if if_match is not None else None
     if known is not None:
         require(if_match, etag("connector", name, known))
-    return _tagged(use, response, use.configure(name, body, force, known))
+    return _tagged(response, use.configure(name, body, force, known))
 
 
 @router.delete("/connectors/{name}", status_code=204)
@@ -308,6 +308,6 @@ def validate_debezium(use: Use, body: DebeziumBody) -> JSON:
     return use.validate(plugin, body.config)
 
 
-def _tagged(use: Connectors, response: Response, connector: JSON) -> JSON:
-    response.headers["etag"] = etag("connector", connector["name"], use.config_tag(connector["name"]))
+def _tagged(response: Response, connector: JSON) -> JSON:
+    response.headers["etag"] = etag("connector", connector["name"], connector["version"])
     return connector

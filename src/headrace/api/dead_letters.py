@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
-from headrace.api.scope import JSON, Limit, Offset, Use
+from headrace.api.scope import JSON, Limit, Offset, Use, paged
 from headrace.spec.models import Model
 
 router = APIRouter(tags=["dead letters"], route_class=Guarded)
@@ -56,7 +56,7 @@ def listed(
 ) -> JSON:
     """Dead letters in the order they came."""
     items, total = use.dead_letters(id, status, table, limit, offset)
-    return {"items": items, "total": total, "limit": limit, "offset": offset}
+    return paged(items, total, limit, offset)
 
 
 @router.post("/pipelines/{id}/dead-letters", response_model=Settled)

@@ -49,8 +49,13 @@ def knock(request: HTTPConnection) -> Knock:
         csrf=request.headers.get("x-csrf-token", ""),
         origin=request.headers.get("origin", ""),
         host=request.headers.get("host", ""),
-        address=request.client.host if request.client else "",
+        address=address_of(request),
     )
+
+
+def address_of(request: HTTPConnection) -> str:
+    """The client's address, "" where it has none (a Unix socket)."""
+    return request.client.host if request.client else ""
 
 
 def actor(request: Request, principal: Principal | None) -> Actor:
@@ -58,6 +63,6 @@ def actor(request: Request, principal: Principal | None) -> Actor:
     return Actor(
         user=principal.id if principal else None,
         name=principal.name if principal else "",
-        address=request.client.host if request.client else "",
+        address=address_of(request),
         request_id=getattr(request.state, "request_id", ""),
     )

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from headrace.api.answers import ErrorAnswer, LagAnswer, Phase, Status
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
-from headrace.api.scope import JSON, Limit, Offset, page
+from headrace.api.scope import JSON, Limit, Offset, page, paged
 from headrace.api.scope import Use as Cases
 from headrace.control.monitoring import Monitoring, aware
 
@@ -245,7 +245,7 @@ def throughput(use: Use, id: str, window: Literal["1h", "24h", "7d"] = "1h") -> 
 def runs(use: Use, id: str, limit: Limit = 50, offset: Offset = 0) -> JSON:
     """Loads and other runs, the newest first."""
     items, total = use.runs(id, limit, offset)
-    return {"items": items, "total": total, "limit": limit, "offset": offset}
+    return paged(items, total, limit, offset)
 
 
 @router.get("/pipelines/{id}/connectors", response_model=PipelineConnectors)

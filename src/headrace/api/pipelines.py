@@ -21,7 +21,7 @@ from headrace.api.bodies import NewPipeline, PipelineBody, VerifyBody, resolved
 from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
-from headrace.api.scope import JSON, Limit, Offset, Use, page
+from headrace.api.scope import JSON, Limit, Offset, Use, page, paged
 from headrace.errors import Conflict, NotFound
 
 router = APIRouter(tags=["pipelines"], route_class=Guarded)
@@ -42,7 +42,7 @@ def listed(
     """All pipelines."""
     items, total = use.pipelines(status, q, sort, limit, offset)
     # Already in its form: validating a hundred specs again would cost more than reading them.
-    body = orjson.dumps({"items": items, "total": total, "limit": limit, "offset": offset})
+    body = orjson.dumps(paged(items, total, limit, offset))
     return Response(body, media_type="application/json")
 
 

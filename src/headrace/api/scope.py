@@ -23,9 +23,9 @@ Use = Annotated[Cases, Depends(_cases)]
 
 def page(items: Sequence[JSON], limit: int, offset: int) -> JSON:
     """``{"items", "total", "limit", "offset"}``."""
-    return {
-        "items": list(items[offset : offset + limit]),
-        "total": len(items),
-        "limit": limit,
-        "offset": offset,
-    }
+    return paged(list(items[offset : offset + limit]), len(items), limit, offset)
+
+
+def paged(items: list[JSON], total: int, limit: int, offset: int) -> JSON:
+    """The same, of items that are a page already."""
+    return {"items": items, "total": total, "limit": limit, "offset": offset}

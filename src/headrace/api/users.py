@@ -11,7 +11,7 @@ from headrace.api.auth import Door, Password, RoleName, UserAnswer
 from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
-from headrace.api.scope import JSON, Limit, Offset
+from headrace.api.scope import JSON, Limit, Offset, paged
 from headrace.auth import rights
 from headrace.auth.people import form
 from headrace.spec.models import Model
@@ -80,7 +80,7 @@ def listed(
 ) -> JSON:
     """Accounts."""
     found, total = request.app.state.store.users(q, role, active, sort, limit, offset)
-    return {"items": [form(u) for u in found], "total": total, "limit": limit, "offset": offset}
+    return paged([form(u) for u in found], total, limit, offset)
 
 
 @router.post("/users", status_code=201, response_model=UserAnswer)

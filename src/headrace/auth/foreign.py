@@ -180,10 +180,8 @@ def issuers(settings: Settings) -> list[Foreign]:
         audiences = tuple(a for a in (access.oidc_audience or access.oidc_client_id,) if a)
         if not audiences:
             raise _setting("HEADRACE_OIDC_AUDIENCE", "whom the issuer's tokens are for is wanted")
-        found.append(Foreign(access.oidc_issuer.rstrip("/"), audiences))
-        if access.oidc_issuer.endswith("/"):
-            # Some issuers' name ends so, and names are compared letter by letter.
-            found[-1] = Foreign(access.oidc_issuer, audiences)
+        # As it stands: names of issuers are compared letter by letter, and some end in a slash.
+        found.append(Foreign(access.oidc_issuer, audiences))
     if access.supabase_url:
         url = access.supabase_url.rstrip("/") + "/auth/v1"
         secret = access.supabase_jwt_secret

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
+from headrace.capture.rest import part
 from headrace.entering import http_arguments
 from headrace.errors import Bug, Conflict, Denied, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
@@ -60,12 +60,12 @@ class Connect:
 
     def configure(self, name: str, config: dict[str, str]) -> None:
         """Replace its configuration; its tasks are restarted with it."""
-        self._call("PUT", f"/connectors/{_q(name)}/config", json=config)
+        self._call("PUT", f"/connectors/{part(name)}/config", json=config)
 
     def config(self, name: str) -> dict[str, str] | None:
         """Its configuration, None when there is no such connector."""
         try:
-            answer: dict[str, str] = self._call("GET", f"/connectors/{_q(name)}/config")
+            answer: dict[str, str] = self._call("GET", f"/connectors/{part(name)}/config")
         except NotFound:
             return None
         return answer
@@ -73,7 +73,7 @@ class Connect:
     def status(self, name: str) -> ConnectorStatus | None:
         """Its state, None when there is no such connector (or none reported yet)."""
         try:
-            answer = self._call("GET", f"/connectors/{_q(name)}/status")
+            answer = self._call("GET", f"/connectors/{part(name)}/status")
         except NotFound:
             return None
         tasks = answer.get("tasks", [])
@@ -93,40 +93,42 @@ class Connect:
 
     def stop(self, name: str) -> None:
         """Stop it: tasks shut down, the configuration and offsets stay."""
-        self._call("PUT", f"/connectors/{_q(name)}/stop")
+        self._call("PUT", f"/connectors/{part(name)}/stop")
 
     def resume(self, name: str) -> None:
         """Run it (from stopped or paused)."""
-        self._call("PUT", f"/connectors/{_q(name)}/resume")
+        self._call("PUT", f"/connectors/{part(name)}/resume")
 
     def restart(self, name: str, only_failed: bool = True) -> None:
         """Restart the connector and its (failed) tasks."""
         self._call(
             "POST",
-            f"/connectors/{_q(name)}/restart",
+            f"/connectors/{part(name)}/restart",
             params={"includeTasks": "true", "onlyFailed": str(only_failed).lower()},
         )
 
     def delete(self, name: str) -> None:
         """Delete it; nothing happens when it is gone already. Its offsets stay: see ``delete_offsets``."""
         try:
-            self._call("DELETE", f"/connectors/{_q(name)}")
+            self._call("DELETE", f"/connectors/{part(name)}")
         except NotFound:
             return
 
     def offsets(self, name: str) -> list[JSON]:
         """Its source offsets: ``[{"partition": {..}, "offset": {..}}]``."""
-        answer = self._call("GET", f"/connectors/{_q(name)}/offsets")
+        answer = self._call("GET", f"/connectors/{part(name)}/offsets")
         offsets: list[JSON] = answer.get("offsets", [])
         return offsets
 
     def alter_offsets(self, name: str, offsets: list[JSON]) -> None:
         """Set its source offsets; it has to be STOPPED with no task left, which is waited for."""
-        self._call("PATCH", f"/connectors/{_q(name)}/offsets", json={"offsets": offsets}, retry_invalid=True)
+        self._call(
+            "PATCH", f"/connectors/{part(name)}/offsets", json={"offsets": offsets}, retry_invalid=True
+        )
 
     def delete_offsets(self, name: str) -> None:
         """Forget its offsets; it has to be STOPPED with no task left, which is waited for."""
-        self._call("DELETE", f"/connectors/{_q(name)}/offsets", retry_invalid=True)
+        self._call("DELETE", f"/connectors/{part(name)}/offsets", retry_invalid=True)
 
     def wait(
         self, name: str, until: Callable[[ConnectorStatus | None], bool], seconds: float
@@ -173,10 +175,6 @@ class Connect:
             if not (again or (retry_invalid and isinstance(error_, Invalid))) or time.monotonic() > deadline:
                 raise error_
             time.sleep(0.2)
-
-
-def _q(name: str) -> str:
-    return quote(name, safe="")
 
 
 def _problem(

@@ -50,17 +50,16 @@ class Connectors:
         # A connector that was just made has no state yet.
         status = self._status_or_none(name)
         form = _form(name, {"info": info, "status": status or {}}, self._store.connector_owners())
-        return {**form, "config": self._shown(info["config"])}
+        return {**form, "config": self._shown(info["config"]), "version": _version(info["config"])}
 
-    def config_tag(self, name: str) -> str:
-        """What tells one configuration of a connector from another."""
-        config = self._rest.get(f"/connectors/{part(name)}/config")
-        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    def version(self, name: str) -> str:
+        """What tells one configuration of a connector from another; NotFound."""
+        return _version(self._rest.get(f"/connectors/{part(name)}/config"))
 
     def status(self, name: str) -> JSON:
         """States of connector and tasks, traces without secrets; NotFound."""
         found = self._rest.get(f"/connectors/{part(name)}/status")
-        return self._quiet(name, found)
+        return {"name": name, **_states(found), "type": found.get("type", "unknown")}
 
     def tasks(self, name: str) -> list[JSON]:
         """Its tasks with their configurations."""
@@ -123,13 +122,13 @@ class Connectors:
     def configure(self, name: str, config: Mapping[str, str], force: bool, known: str | None = None) -> JSON:
         """Replace the configuration of a connector, or make it. Conflict ``owned_by_pipeline`` unless ``force``.
 
-        known: the tag (``config_tag``) that it has to have now; Precondition ``stale``.
+        known: the ``version`` that it has to have now; Precondition ``stale``.
         """
         self._refuse_owned(name, force)
         before = self._config_or_none(name)
         if before is None:
             return self.create(name, config)
-        if known is not None and known != self.config_tag(name):
+        if known is not None and known != _version(before):
             raise Precondition("stale", "It was changed since it was read", "Read it again.")
         if config.get("name", name) != name:
             raise Invalid("name_differs", "The name in the configuration is another", "Leave it out there.")
@@ -268,17 +267,6 @@ class Connectors:
             error.message = redacted(error.message, list(secrets))
             raise
 
-    def _quiet(self, name: str, status: JSON) -> JSON:
-        for place in (status["connector"], *status["tasks"]):
-            if place.get("trace"):
-                place["trace"] = redacted(place["trace"], ())
-        return {
-            "name": name,
-            "connector": {k: status["connector"].get(k) for k in ("state", "worker_id", "trace")},
-            "tasks": [{k: t.get(k) for k in ("id", "state", "worker_id", "trace")} for t in status["tasks"]],
-            "type": status.get("type", "unknown"),
-        }
-
     # --- small looks
 
     def _config_or_none(self, name: str) -> dict[str, str] | None:
@@ -306,34 +294,37 @@ class Connectors:
                 time.sleep(0.1)
 
 
+def _version(config: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
 def _form(name: str, both: JSON, owners: Mapping[str, str]) -> JSON:
     info, status = both.get("info") or {}, both.get("status") or {}
-    state = status.get("connector") or {}
-    tasks = status.get("tasks") or []
     return {
         "name": name,
         "type": info.get("type") or status.get("type") or "unknown",
         "connector_class": (info.get("config") or {}).get(_CLASS, ""),
         "pipeline": owners.get(name),
-        "connector": {
-            "state": state.get("state", "UNASSIGNED"),
-            "worker_id": state.get("worker_id"),
-            "trace": redacted(state["trace"], ()) if state.get("trace") else None,
-        },
-        "tasks": [
-            {
-                "id": t["id"],
-                "state": t["state"],
-                "worker_id": t.get("worker_id"),
-                "trace": redacted(t["trace"], ()) if t.get("trace") else None,
-            }
-            for t in tasks
-        ],
+        **_states(status),
+    }
+
+
+def _states(status: JSON) -> JSON:
+    """States of a connector and its tasks, traces without the credentials of URLs."""
+    tasks = [{"id": t["id"], **_state(t)} for t in status.get("tasks") or []]
+    return {"connector": _state(status.get("connector") or {}), "tasks": tasks}
+
+
+def _state(told: JSON) -> JSON:
+    return {
+        "state": told.get("state", "UNASSIGNED"),
+        "worker_id": told.get("worker_id"),
+        "trace": redacted(told["trace"], ()) if told.get("trace") else None,
     }
 
 
 def _absent(task: int) -> JSON:
-    return {"id": task, "state": "UNASSIGNED", "worker_id": None, "trace": None}
+    return {"id": task, **_state({})}
 
 
 def _value(config: JSON, secrets: set[str]) -> JSON:

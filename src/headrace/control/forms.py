@@ -111,43 +111,32 @@ def short_error(error: JSON | None) -> JSON | None:
 
 def pipeline(stored: Pipeline) -> JSON:
     """A pipeline with its spec."""
+    return _pipeline(stored, spec(stored.spec))
+
+
+def listed(row: Any) -> JSON:
+    """The same of a row, whose spec is plain data already."""
+    return _pipeline(row, row.spec)
+
+
+def _pipeline(stored: Any, data: JSON) -> JSON:
     return {
         "id": stored.id,
-        **summary(stored),
-        "mode": stored.spec.mode,
-        "source": stored.spec.source,
-        "target": stored.spec.target,
+        "name": stored.name,
+        "status": stored.status,
+        "phase": stored.phase,
+        "mode": data["mode"],
+        "source": data["source"],
+        "target": data["target"],
         "user_id": stored.user_id,
         "desired": stored.desired,
-        "spec": spec(stored.spec),
+        "spec": data,
         "spec_version": stored.spec_version,
         "applied_version": stored.applied_version,
         "generation": stored.generation,
         "error": short_error(stored.error),
         "created_at": _at(stored.created_at),
         "updated_at": _at(stored.updated_at),
-    }
-
-
-def listed(row: Any) -> JSON:
-    """A pipeline of a list, from its row; the same form as ``pipeline``."""
-    return {
-        "id": row.id,
-        "name": row.name,
-        "status": row.status,
-        "phase": row.phase,
-        "mode": row.spec["mode"],
-        "source": row.spec["source"],
-        "target": row.spec["target"],
-        "user_id": row.user_id,
-        "desired": row.desired,
-        "spec": row.spec,
-        "spec_version": row.spec_version,
-        "applied_version": row.applied_version,
-        "generation": row.generation,
-        "error": short_error(row.error),
-        "created_at": _at(row.created_at),
-        "updated_at": _at(row.updated_at),
     }
 
 

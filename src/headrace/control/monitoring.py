@@ -45,7 +45,7 @@ class Monitoring:
 
     def metrics(self, name: str, start: datetime | None, end: datetime | None, limit: int) -> JSON:
         """``{"resolution_seconds", "items"}``, the oldest first; the last hour unless told otherwise."""
-        start, end = _window(start, end)
+        start, end = _last_hour(start, end)
         found = self._store.metrics(name, start, end, limit)
         step = found[0].resolution if found else None
         return {"resolution_seconds": step, "items": [_sample(m) for m in found]}
@@ -226,11 +226,15 @@ def _run(r: Run) -> JSON:
     }
 
 
-def _window(start: datetime | None, end: datetime | None) -> tuple[datetime, datetime | None]:
+def _last_hour(start: datetime | None, end: datetime | None) -> tuple[datetime, datetime | None]:
+    start, end = window(start, end)
+    return start or (end or datetime.now(UTC)) - timedelta(hours=1), end
+
+
+def window(start: datetime | None, end: datetime | None) -> tuple[datetime | None, datetime | None]:
+    """Two instants with their zones; Invalid ``bad_window`` when they are the wrong way round."""
     start, end = aware(start), aware(end)
-    if start is None:
-        start = (end or datetime.now(UTC)) - timedelta(hours=1)
-    if end is not None and end < start:
+    if start is not None and end is not None and end < start:
         raise Invalid("bad_window", "end_time is before start_time", "Turn them round.")
     return start, end
 

@@ -10,11 +10,11 @@ from typing import Any
 from pythonjsonlogger.json import JsonFormatter
 
 from headrace.actor import current
+from headrace.capture.hiding import unveiled
 from headrace.settings import Settings
+from headrace.spec.secrets import MASK
 
-MASK = "********"
 _SECRETS = (
-    re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)(?=@)"),
     re.compile(r"(?i)((?:passw(?:or)?d|secret|token|authorization|api[_-]?key)[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+)?)([^\s\"',;&}]+)"),
     re.compile(r"(?i)(Bearer\s+)([A-Za-z0-9._~+/=-]{8,})"),
     re.compile(r"()(hr_[0-9a-f]{32}\.[\w-]+)"),
@@ -24,8 +24,9 @@ _SECRETS = (
 
 def redacted(text: str) -> str:
     """A text without what looks like a secret."""
+    text = unveiled(text)
     for pattern in _SECRETS:
-        text = pattern.sub(rf"\1{':' if pattern is _SECRETS[0] else ''}{MASK}", text)
+        text = pattern.sub(rf"\1{MASK}", text)
     return text
 
 

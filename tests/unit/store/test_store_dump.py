@@ -84,7 +84,7 @@ def fill(store: Store, connection: ConnectionSpec) -> None:
     user = store.add_user("admin@example.org", ODD, "admin", "$hash$")
     ends = datetime(2030, 1, 2, 3, 4, 5, 678901, UTC)
     store.add_token("0" * 36, user.id, "t", "h" * 64, ["*"], ends)
-    store.begin_session(user.id, "r" * 64, 60, "agent", "1.2.3.4")
+    store.begin_session("0" * 36, user.id, "r" * 64, 60, "agent", "1.2.3.4")
     store.put_alert_channel(
         None,
         {"name": "c", "kind": "webhook", "config": {}, "enabled": False},

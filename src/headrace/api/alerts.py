@@ -74,7 +74,7 @@ class Sent(BaseModel):
     sent: bool
 
 
-def _cases(request: Request) -> AlertCases:
+async def _cases(request: Request) -> AlertCases:
     return cast(AlertCases, request.app.state.alerts)
 
 

@@ -161,11 +161,11 @@ class TokenList(BaseModel):
     items: list[TokenAnswer]
 
 
-def _gate(request: Request) -> Gate:
+async def _gate(request: Request) -> Gate:
     return cast(Gate, request.app.state.gate)
 
 
-def _principal(request: Request) -> Principal:
+async def _principal(request: Request) -> Principal:
     return cast(Principal, request.state.principal)
 
 

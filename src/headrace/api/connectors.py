@@ -156,7 +156,7 @@ class ValidationAnswer(BaseModel):
     configs: list[SettingAnswer]
 
 
-def _connectors(request: Request) -> Connectors:
+async def _connectors(request: Request) -> Connectors:
     return cast(Connectors, request.app.state.connectors)
 
 

@@ -208,7 +208,7 @@ class ConnectHealth(BaseModel):
     connectors: int
 
 
-def _monitoring(request: Request) -> Monitoring:
+async def _monitoring(request: Request) -> Monitoring:
     return cast(Monitoring, request.app.state.monitoring)
 
 

@@ -159,11 +159,11 @@ class Validated(BaseModel):
     findings: list[FindingAnswer]
 
 
-def _browsing(request: Request) -> Browsing:
+async def _browsing(request: Request) -> Browsing:
     return cast(Browsing, request.app.state.browsing)
 
 
-def _store(request: Request) -> Store:
+async def _store(request: Request) -> Store:
     return cast(Store, request.app.state.store)
 
 

@@ -14,7 +14,7 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many items")
 Offset = Annotated[int, Query(ge=0, description="Skip so many items")]
 
 
-def _cases(request: Request) -> Cases:
+async def _cases(request: Request) -> Cases:
     return cast(Cases, request.app.state.cases)
 
 

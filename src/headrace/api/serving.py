@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from typing import Any
 
@@ -127,6 +128,12 @@ class Socket(WebSocketsSansIOProtocol):
 
 class Server(uvicorn.Server):
     """uvicorn, which on its way out first lets those go who watch live: it would wait for them."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin. What the application is made of stays: to look through it for garbage makes long pauses for nothing."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End orderly."""

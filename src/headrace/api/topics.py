@@ -102,7 +102,7 @@ class SchemaVersion(BaseModel):
     schema_: str = Field(alias="schema")
 
 
-def _topics(request: Request) -> TopicCases:
+async def _topics(request: Request) -> TopicCases:
     return cast(TopicCases, request.app.state.topics)
 
 

@@ -28,6 +28,11 @@ class Attempts:
         self._away_until = 0.0
         self._lock = threading.Lock()
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether counting never waits for Redis."""
+        return self._shared is None
+
     def hit(self, what: str, key: str, a_minute: int) -> None:
         """Count one. TooMany ``too_many_requests`` when there were more than that in the last minute."""
         limit = RateLimitItemPerMinute(a_minute)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+
+import orjson
 
 from headrace import __version__
 from headrace.engines.model import Cut
 from headrace.spec.models import PipelineSpec
 from headrace.spec.secrets import masked
+from headrace.store.pipelines import LISTED
 from headrace.store.records import (
     Audit,
     Connection,
@@ -111,26 +115,17 @@ def short_error(error: JSON | None) -> JSON | None:
 
 def pipeline(stored: Pipeline) -> JSON:
     """A pipeline with its spec."""
-    return _pipeline(stored, spec(stored.spec))
-
-
-def listed(row: Any) -> JSON:
-    """The same of a row, whose spec is plain data already."""
-    return _pipeline(row, row.spec)
-
-
-def _pipeline(stored: Any, data: JSON) -> JSON:
     return {
         "id": stored.id,
         "name": stored.name,
         "status": stored.status,
         "phase": stored.phase,
-        "mode": data["mode"],
-        "source": data["source"],
-        "target": data["target"],
+        "mode": stored.spec.mode,
+        "source": stored.spec.source,
+        "target": stored.spec.target,
         "user_id": stored.user_id,
         "desired": stored.desired,
-        "spec": data,
+        "spec": spec(stored.spec),
         "spec_version": stored.spec_version,
         "applied_version": stored.applied_version,
         "generation": stored.generation,
@@ -138,6 +133,17 @@ def _pipeline(stored: Any, data: JSON) -> JSON:
         "created_at": _at(stored.created_at),
         "updated_at": _at(stored.updated_at),
     }
+
+
+def listed(row: Sequence[Any]) -> JSON:
+    """The same of a row of ``store.pipelines.LISTED``; what is JSON already stays as it is, for orjson to write."""
+    data = dict(zip(LISTED, row, strict=True))
+    data["spec"] = orjson.Fragment(data["spec"])
+    if data["generation"]:
+        data["generation"] = orjson.Fragment(data["generation"])
+    if data["error"]:
+        data["error"] = short_error(json.loads(data["error"]))
+    return data
 
 
 def detail(stored: Pipeline, tables: list[TableState]) -> JSON:

@@ -23,6 +23,7 @@ from headrace.store import Store
 from headrace.store.records import Metric, Run
 
 JSON = dict[str, Any]
+_SAMPLE = Metric._fields[:-1]
 WINDOWS = {"1h": timedelta(hours=1), "24h": timedelta(days=1), "7d": timedelta(days=7)}
 
 
@@ -58,7 +59,12 @@ class Monitoring:
             "name": pipeline.name,
             "now": forms.lag(pipeline.lag),
             "items": [
-                {"timestamp": m.ts, "seconds": m.lag_seconds, "events": m.lag_events, "bytes": m.lag_bytes}
+                {
+                    "timestamp": m.timestamp,
+                    "seconds": m.lag_seconds,
+                    "events": m.lag_events,
+                    "bytes": m.lag_bytes,
+                }
                 for m in found
             ],
         }
@@ -73,7 +79,9 @@ class Monitoring:
             "peak_events_per_sec": max(rates, default=None),
             "events": sum(m.events_processed for m in found),
             "bytes": sum(m.bytes_processed for m in found),
-            "items": [{"timestamp": m.ts, "events_per_sec": m.throughput_events_per_sec} for m in found],
+            "items": [
+                {"timestamp": m.timestamp, "events_per_sec": m.throughput_events_per_sec} for m in found
+            ],
         }
 
     def runs(self, name: str, limit: int, offset: int) -> tuple[list[JSON], int]:
@@ -194,21 +202,7 @@ def _figures(row: JSON, last: Metric | None) -> JSON:
 
 
 def _sample(m: Metric) -> JSON:
-    return {
-        "timestamp": m.ts,
-        "throughput_events_per_sec": m.throughput_events_per_sec,
-        "lag_seconds": m.lag_seconds,
-        "lag_events": m.lag_events,
-        "lag_bytes": m.lag_bytes,
-        "latency_p50_ms": m.latency_p50_ms,
-        "latency_p99_ms": m.latency_p99_ms,
-        "error_count": m.error_count,
-        "events_processed": m.events_processed,
-        "bytes_processed": m.bytes_processed,
-        "source_offset": m.source_offset,
-        "target_offset": m.target_offset,
-        "connector_status": m.connector_status,
-    }
+    return dict(zip(_SAMPLE, m, strict=False))
 
 
 def _run(r: Run) -> JSON:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, Row, or_, select
+from sqlalchemy import Connection, Engine, Row, String, bindparam, select
 
 from headrace.errors import NotFound
 from headrace.store.database import reading, writing
@@ -17,6 +17,14 @@ from headrace.store.wake import Wake
 Transaction = Connection
 # Left in a transaction's notes by whoever published an event in it.
 PUBLISHED = "headrace published"
+_given = bindparam("given", type_=String)
+# Made once: building and hashing them for every call costs more than the database does.
+# A plain OR would have SQLite look at every pipeline.
+_named = select(pipelines.c.id).where(pipelines.c.name == _given, pipelines.c.deleted_at.is_(None))
+_LIVING = (pipelines.c.id.in_(_named.union_all(select(_given))), pipelines.c.deleted_at.is_(None))
+_ROW = select(pipelines).where(*_LIVING)
+_LOCKED_ROW = _ROW.with_for_update()
+_ID = select(pipelines.c.id).where(*_LIVING)
 
 
 class Part:
@@ -45,17 +53,20 @@ def new_id() -> str:
 
 def pipeline_row(transaction: Transaction, name: str, *, lock: bool = False) -> Row[Any]:
     """The live pipeline of that name or id; NotFound ``no_such_pipeline``."""
-    query = select(pipelines).where(
-        or_(pipelines.c.name == name, pipelines.c.id == name), pipelines.c.deleted_at.is_(None)
-    )
-    row = transaction.execute(query.with_for_update() if lock else query).first()
+    row = transaction.execute(_LOCKED_ROW if lock else _ROW, {"given": name}).first()
     if row is None:
-        raise NotFound(
-            "no_such_pipeline", f"There is no pipeline {name}", "See `headrace status`.", {"name": name}
-        )
+        raise _missing(name)
     return row
 
 
 def pipeline_id(transaction: Transaction, name: str) -> str:
     """The id of the live pipeline of that name or id; NotFound ``no_such_pipeline``."""
-    return str(pipeline_row(transaction, name).id)
+    found = transaction.execute(_ID, {"given": name}).scalar()
+    if found is None:
+        raise _missing(name)
+    return str(found)
+
+
+def _missing(name: str) -> NotFound:
+    why = f"There is no pipeline {name}"
+    return NotFound("no_such_pipeline", why, "See `headrace status`.", {"name": name})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.spec.names import TableName
@@ -121,11 +121,13 @@ class Run:
     metadata: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One sample of a pipeline's figures. resolution: seconds that it stands for; counts are of these seconds."""
+class Metric(NamedTuple):
+    """One sample of a pipeline's figures. resolution: seconds that it stands for; counts are of these seconds.
 
-    ts: datetime
+    A tuple, for they come by the thousand.
+    """
+
+    timestamp: datetime
     throughput_events_per_sec: float | None
     lag_seconds: float | None
     lag_events: int | None

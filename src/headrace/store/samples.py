@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Row, cast, delete, func, insert, literal, select
+from sqlalchemy import ColumnElement, Integer, cast, delete, func, insert, literal, select
 
 from headrace.store.base import Part, pipeline_id
 from headrace.store.database import now
@@ -24,6 +24,7 @@ RESOLUTIONS: Mapping[int, timedelta] = {
 POINTS = 1000
 _BATCH = 10_000
 _m = pipeline_metrics.c
+_COLUMNS = tuple(_m[name] for name in Metric._fields)
 
 
 class Samples(Part):
@@ -82,8 +83,8 @@ class Samples(Part):
                 fits.append(_m.timestamp >= start)
             if end:
                 fits.append(_m.timestamp < end)
-            query = select(pipeline_metrics).where(*fits).order_by(_m.timestamp.desc()).limit(limit)
-            return [_metric(row) for row in reversed(transaction.execute(query).all())]
+            query = select(*_COLUMNS).where(*fits).order_by(_m.timestamp.desc()).limit(limit)
+            return [Metric._make(row) for row in reversed(transaction.execute(query).all())]
 
     def last_metrics(self, within: timedelta = timedelta(minutes=2)) -> dict[str, Metric]:
         """Pipeline -> its last sample, where that is not older."""
@@ -92,10 +93,10 @@ class Samples(Part):
             .where(_m.resolution == min(RESOLUTIONS), _m.timestamp > now() - within)
             .group_by(_m.pipeline_id)
         )
-        query = select(pipeline_metrics, pipelines.c.name.label("pipeline")).join(pipelines)
+        query = select(pipelines.c.name, *_COLUMNS).join(pipelines, pipelines.c.id == _m.pipeline_id)
         with self._reading() as transaction:
             rows = transaction.execute(query.where(_m.id.in_(newest), pipelines.c.deleted_at.is_(None)))
-            return {r.pipeline: _metric(r) for r in rows}
+            return {name: Metric._make(figures) for name, *figures in rows}
 
     def roll_up(self, at: datetime | None = None) -> int:
         """Make the coarser samples of every span that is over and has none yet; how many. Repeating it adds nothing.
@@ -189,22 +190,3 @@ def resolution(start: datetime | None, end: datetime | None) -> int:
         if at - start <= kept and seconds / step <= POINTS:
             return step
     return max(RESOLUTIONS)
-
-
-def _metric(row: Row[Any]) -> Metric:
-    return Metric(
-        row.timestamp,
-        row.throughput_events_per_sec,
-        row.lag_seconds,
-        row.lag_events,
-        row.lag_bytes,
-        row.latency_p50_ms,
-        row.latency_p99_ms,
-        row.error_count,
-        row.events_processed,
-        row.bytes_processed,
-        row.source_offset,
-        row.target_offset,
-        row.connector_status,
-        row.resolution,
-    )

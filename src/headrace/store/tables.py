@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, insert, select, update
 
 from headrace.errors import Bug, NotFound
 from headrace.spec.names import TableName
@@ -14,6 +14,7 @@ from headrace.store.events import publish
 from headrace.store.records import TableState
 from headrace.store.schema import pipeline_tables
 
+_OF_PIPELINE = select(pipeline_tables).where(pipeline_tables.c.pipeline_id == bindparam("pipeline"))
 _FIELDS = ("state", "rows_loaded", "rows_total", "cut", "error", "detail")
 
 
@@ -24,8 +25,8 @@ class Tables(Part):
         """All tables of a pipeline, by source name; NotFound without the pipeline."""
         with self._reading() as transaction:
             id_ = pipeline_id(transaction, name)
-            query = select(pipeline_tables).where(pipeline_tables.c.pipeline_id == id_)
-            return sorted((_record(row) for row in transaction.execute(query)), key=lambda t: t.source)
+            rows = transaction.execute(_OF_PIPELINE, {"pipeline": id_})
+            return sorted((_record(row) for row in rows), key=lambda t: t.source)
 
     def put_table(self, name: str, table: TableState) -> None:
         """Create or replace one table's state (its certificate stays)."""

@@ -27,6 +27,7 @@ from headrace.api import (
     topics,
     users,
 )
+from headrace.api.beating import beating
 from headrace.api.bounded import Bounded
 from headrace.api.guard import LOOPBACK, Aliases, Hosts
 from headrace.api.request_ids import RequestIds
@@ -60,8 +61,9 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         app.state.hub.start()
-        yield
-        await app.state.hub.close()
+        async with beating(store):
+            yield
+            await app.state.hub.close()
         gate.refusals.flush()
         app.state.browsing.close()
         app.state.connectors.close()

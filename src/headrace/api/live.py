@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator
@@ -15,6 +17,7 @@ from fastapi import APIRouter, Header, Query, Request, WebSocket, WebSocketDisco
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
+from starlette.types import Receive, Scope, Send
 
 from headrace.api.guarded import Guarded, knock
 from headrace.auth import rights
@@ -31,11 +34,13 @@ Kind = Literal["status", "tables", "logs", "metrics", "changes", "alerts"]
 QUEUE = 1000
 CLIENTS = 2000
 _POLL_SECONDS = 0.25
+_PAUSE_SECONDS = 1.0
 _PING_SECONDS = 15.0
 _PROVE_SECONDS = 10.0
 _AUTH_SECONDS = 5.0
 _BATCH = 1000
 _UNPROVEN = 4401
+_log = logging.getLogger(__name__)
 _CLOSE = {"denied": 4403, "too_many": 4429, "unavailable": 1013}
 # Kinds that need more than the right to watch.
 _NEEDS = {"logs": "logs:read", "changes": "audit:read", "alerts": "alerts:read"}
@@ -95,7 +100,11 @@ def told(event: Event) -> Told:
         "pipeline": event.pipeline,
         "data": event.data,
     }
-    return Told(event, orjson.dumps(form).decode())
+    try:
+        return Told(event, orjson.dumps(form).decode())
+    except TypeError:
+        # A number of more than 64 bits, half of a character: nothing that was stored may stop all the others.
+        return Told(event, json.dumps({**form, "ts": event.ts.isoformat()}))
 
 
 class Hub:
@@ -165,7 +174,10 @@ class Hub:
                     full = await self._deliver()
                 except HeadraceError:
                     # The database is away; whoever watches keeps waiting.
-                    await asyncio.sleep(1.0)
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                except Exception:
+                    _log.exception("events cannot be told")
+                    await asyncio.sleep(_PAUSE_SECONDS)
             if not full:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._nudge.wait(), _POLL_SECONDS if self._clients else None)
@@ -391,45 +403,56 @@ async def events(
     )
     if after is None and last_event_id and last_event_id.isascii() and last_event_id.isdigit():
         after = int(last_event_id)
-    position = await _hub(request).enter(client)
-    return StreamingResponse(
-        _stream(request, client, after, position),
-        media_type="text/event-stream",
-        headers={"x-accel-buffering": "no"},
-    )
+    hub = _hub(request)
+    position = await hub.enter(client)
+    return _Watched(hub, client, _stream(request, client, after, position))
+
+
+class _Watched(StreamingResponse):
+    """A stream whose client watches no longer when it ends, be it before its first byte."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, hub: Hub, client: Client, texts: AsyncIterator[str]) -> None:
+        super().__init__(texts, headers={"x-accel-buffering": "no"})
+        self._hub, self._client = hub, client
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._hub.leave(self._client)
 
 
 async def _stream(request: Request, client: Client, after: int | None, position: int) -> AsyncIterator[str]:
     hub, proven = _hub(request), time.monotonic()
-    try:
-        yield ": hello\n\n"
-        if after is not None:
-            async for text in hub.missed(client, after, position):
-                yield _sse(text)
-        while not hub.closed:
-            while client.waiting:
-                one = client.waiting.popleft()
-                yield f"id: {one.event.id}\nevent: {one.event.kind}\ndata: {one.text}\n\n"
-            if client.slow:
-                yield "event: slow_consumer\ndata: {}\n\n"
+    yield ": hello\n\n"
+    if after is not None:
+        async for text in hub.missed(client, after, position):
+            yield _sse(text)
+    while not hub.closed:
+        while client.waiting:
+            one = client.waiting.popleft()
+            yield f"id: {one.event.id}\nevent: {one.event.kind}\ndata: {one.text}\n\n"
+        if client.slow:
+            yield "event: slow_consumer\ndata: {}\n\n"
+            return
+        client.ready.clear()
+        try:
+            await asyncio.wait_for(client.ready.wait(), _PROVE_SECONDS)
+        except TimeoutError:
+            yield ": ping\n\n"
+        if time.monotonic() - proven > _PROVE_SECONDS:
+            proven = time.monotonic()
+            principal = await run_in_threadpool(_gate(request).prove, knock(request))
+            if principal is None or not principal.may(rights.needed("GET", "/live/events")):
                 return
-            client.ready.clear()
-            try:
-                await asyncio.wait_for(client.ready.wait(), _PROVE_SECONDS)
-            except TimeoutError:
-                yield ": ping\n\n"
-            if time.monotonic() - proven > _PROVE_SECONDS:
-                proven = time.monotonic()
-                principal = await run_in_threadpool(_gate(request).prove, knock(request))
-                if principal is None or not principal.may(rights.needed("GET", "/live/events")):
-                    return
-                client.may = principal.permissions
-    finally:
-        hub.leave(client)
+            client.may = principal.permissions
 
 
 def _sse(text: str) -> str:
-    form = orjson.loads(text)
+    form = json.loads(text)
     if form["type"] == "gap":
         return f"event: gap\ndata: {text}\n\n"
     return f"id: {form['id']}\nevent: {form['kind']}\ndata: {text}\n\n"

@@ -11,15 +11,13 @@ import typer
 
 from headrace.cli import show
 from headrace.cli.command import Session, command
-from headrace.cli.locate import folder_of, locate
+from headrace.cli.locate import folder_of
 from headrace.cli.written import written
-from headrace.errors import HeadraceError, Invalid, Precondition
+from headrace.errors import Invalid
 from headrace.settings import Settings
 
 if TYPE_CHECKING:
     from headrace.store.archive import Manifest
-
-_SECONDS = 5.0
 
 
 def register(app: typer.Typer) -> None:
@@ -59,8 +57,6 @@ def restore(
     from headrace.store import dump
 
     settings = _settings(session)
-    if not force:
-        _refuse_a_server(settings)
     try:
         with Path(file).open("rb") as held:
             found = dump.restore(settings, held, replace=replacing, force=force)
@@ -82,29 +78,6 @@ def _settings(session: Session) -> Settings:
             "Run it there, without --server and HEADRACE_SERVER.",
         )
     return replace(session.settings, data=folder_of(session.data, os.environ))
-
-
-def _refuse_a_server(settings: Settings) -> None:
-    import httpx
-
-    from headrace.cli.client import Client
-
-    try:
-        api = Client(locate(None, settings.data, os.environ), httpx.Timeout(_SECONDS))
-    except HeadraceError:
-        return
-    try:
-        api.get("health/live")
-    except HeadraceError as error:
-        if error.code == "no_server":
-            return
-    finally:
-        api.close()
-    raise Precondition(
-        "still_running",
-        f"A server runs on {settings.data}",
-        "Stop it first: headrace down. --force restores all the same.",
-    )
 
 
 def _said(manifest: Manifest) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Row, delete, insert, or_, select, update
 
@@ -25,6 +25,8 @@ _OWN_COLUMNS = {
     "database": "database",
     "user": "username",
 }
+# Until the end of the transaction nobody else changes the row; with "keep", others may keep it as well.
+_Lock = Literal["change", "keep"]
 
 
 class Connections(Part):
@@ -45,7 +47,7 @@ class Connections(Part):
         Precondition ``stale`` when a change meets another version than the expected one.
         """
         with self._writing() as transaction:
-            row = _find(transaction, name)
+            row = _find(transaction, name, "change")
             old = self._record(row) if row else None
             if old and old.spec == spec and old.references == dict(references or {}):
                 return old
@@ -75,7 +77,7 @@ class Connections(Part):
     def delete_connection(self, name: str) -> None:
         """Take it away (secrets wiped); Conflict ``connection_in_use`` naming the pipelines that use it."""
         with self._writing() as transaction:
-            row = _existing(transaction, name)
+            row = _existing(transaction, name, "change")
             users = _users(transaction, row.id)
             if users:
                 raise Conflict(
@@ -123,7 +125,8 @@ class Connections(Part):
     def rotate_secrets(self) -> int:
         """Encrypt all secrets with the first key again; returns how many."""
         with self._writing() as transaction:
-            rows = list(transaction.execute(select(connections).where(connections.c.deleted_at.is_(None))))
+            living = select(connections).where(connections.c.deleted_at.is_(None))
+            rows = list(transaction.execute(living.with_for_update()))
             for row in rows:
                 sealed = self._cipher.seal(self._cipher.open(row.secrets))
                 transaction.execute(
@@ -155,17 +158,18 @@ class Connections(Part):
 
 
 def connection_id(transaction: Transaction, name: str) -> str:
-    """The id of the live connection of that name; NotFound ``no_such_connection``."""
-    return str(_existing(transaction, name).id)
+    """The id of the live connection of that name, which stays until the end; NotFound ``no_such_connection``."""
+    return str(_existing(transaction, name, "keep").id)
 
 
-def _find(transaction: Transaction, name: str) -> Row[Any] | None:
+def _find(transaction: Transaction, name: str, lock: _Lock | None = None) -> Row[Any] | None:
     named = or_(connections.c.name == name, connections.c.id == name)
-    return transaction.execute(select(connections).where(named, connections.c.deleted_at.is_(None))).first()
+    query = select(connections).where(named, connections.c.deleted_at.is_(None))
+    return transaction.execute(query.with_for_update(read=lock == "keep") if lock else query).first()
 
 
-def _existing(transaction: Transaction, name: str) -> Row[Any]:
-    row = _find(transaction, name)
+def _existing(transaction: Transaction, name: str, lock: _Lock | None = None) -> Row[Any]:
+    row = _find(transaction, name, lock)
     if row is None:
         raise NotFound(
             "no_such_connection",

@@ -36,7 +36,7 @@ from headrace.settings import Settings
 from headrace.store import schema
 from headrace.store.archive import Manifest, Reader, Row, Writer, bad_backup, newer_backup
 from headrace.store.database import connect, now, snapshot, writing
-from headrace.store.owners import dead
+from headrace.store.owners import dead, machine
 from headrace.store.secrets import VARIABLE, Cipher, cipher
 from headrace.store.shape import lock_shape, revision_of, revisions, upgrade
 
@@ -191,7 +191,7 @@ def _signs_of_life(connection: Connection, present: set[str]) -> list[str]:
     if beats.name in present:
         seen = select(beats).where(beats.c.seen_at > at - _LIFE)
         rows = connection.execute(seen).all()
-        alive += [f"{r.component} (process {r.pid})" for r in rows if not dead(r.owner)]
+        alive += [f"{r.component} (process {r.pid} on {machine(r.owner)})" for r in rows if not dead(r.owner)]
     if leases.name in present:
         held = connection.execute(select(leases).where(leases.c.expires_at > at)).all()
         alive += [f"the holder of {r.name}" for r in held if not dead(r.owner)]

@@ -24,6 +24,11 @@ def place() -> str:
     return f"{os.uname().nodename}:{boot[:8]}:{space}"
 
 
+def machine(owner: str) -> str:
+    """The machine that such a process runs on."""
+    return owner.partition(":")[0]
+
+
 def dead(owner: str) -> bool:
     """Whether that was a process here that is no more."""
     where, _, rest = owner.rpartition("-")[0].rpartition("-")

@@ -125,6 +125,12 @@ class Queue(Part):
                 insert(beats).values(component=component, owner=owner, pid=pid, url=url, seen_at=at)
             )
 
+    def stop_beating(self, component: str, owner: str) -> None:
+        """Take back the signs of life of a process that ends."""
+        ours = (beats.c.component == component) & (beats.c.owner == owner)
+        with self._writing() as transaction:
+            transaction.execute(delete(beats).where(ours))
+
     def beats(self, component: str) -> list[Beat]:
         """Signs of life of a component's processes, newest first."""
         query = select(beats).where(beats.c.component == component).order_by(beats.c.seen_at.desc())

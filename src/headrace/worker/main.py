@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+from contextlib import suppress
 
 from headrace.control.runner import LEASE_SECONDS, Runner
 from headrace.errors import HeadraceError
@@ -43,6 +44,8 @@ class Worker:
             runner.stop()
         for _, thread in self._running.values():
             thread.join(60)
+        with suppress(HeadraceError):
+            self._store.stop_beating("worker", self._owner)
         self._store.close()
 
     def _look(self) -> None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
+
 from headrace.store import Store
+
+# A file that sets pytestmark to this is run on both kinds of metadata.
+BOTH = pytest.mark.parametrize("metadata_url", ["sqlite", "postgresql"], indirect=True)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,17 @@ from headrace.store import Store
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    settings = Settings(tmp_path, kafka="127.0.0.1:1", connect="http://127.0.0.1:1")
+def metadata_url(request: pytest.FixtureRequest) -> str:
+    """Of the server's metadata: SQLite, unless a file asks for ``postgresql`` as well (BOTH)."""
+    kind = getattr(request, "param", "sqlite")
+    return "" if kind == "sqlite" else str(request.getfixturevalue("fresh_url")())
+
+
+@pytest.fixture
+def running(tmp_path: Path, metadata_url: str) -> Iterator[Running]:
+    settings = Settings(
+        tmp_path, kafka="127.0.0.1:1", connect="http://127.0.0.1:1", database_url=metadata_url
+    )
     server = serving.Server(serving.config(create_app(settings), settings, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -4,12 +4,13 @@ from typing import Any
 
 import httpx
 import pytest
-from api_server import Running
+from api_server import BOTH, Running
 
 from headrace.spec.models import PipelineSpec
 from headrace.spec.names import TableName
 from headrace.store.records import TableState
 
+pytestmark = BOTH
 CONNECTION = {"engine": "postgres", "host": "h", "database": "d", "user": "u", "password": "hunter2"}
 USERS = TableName("public", "users")
 
@@ -26,13 +27,13 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("token", [None, "Bearer wrong", "Basic x", "Bearer", "Bearer \xe9"])
-@pytest.mark.parametrize("path", ["status", "pipelines", "health", "health/ready", "connections"])
-def test_nothing_but_life_is_told_without_the_token(running: Running, token: str | None, path: str) -> None:
-    headers = {"authorization": token.encode("latin-1")} if token else {}
-    answer = httpx.get(f"{running.url}/api/v1/{path}", headers=headers)
-    problem(answer, 401, "unauthorized")
-    assert answer.headers["www-authenticate"] == "Bearer"
+def test_nothing_but_life_is_told_without_the_token(running: Running) -> None:
+    for token in (None, "Bearer wrong", "Basic x", "Bearer", "Bearer \xe9"):
+        headers = {"authorization": token.encode("latin-1")} if token else {}
+        for path in ("status", "pipelines", "health", "health/ready", "connections"):
+            answer = httpx.get(f"{running.url}/api/v1/{path}", headers=headers)
+            problem(answer, 401, "unauthorized")
+            assert answer.headers["www-authenticate"] == "Bearer"
     assert httpx.get(f"{running.url}/api/v1/health/live").json() == {"status": "ok"}
 
 

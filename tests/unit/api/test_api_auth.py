@@ -10,10 +10,12 @@ import httpx
 import jwt
 import people
 import pytest
-from api_server import Running
+from api_server import BOTH, Running
 
 from headrace.auth.tokens import Signer
 from support.lab import until
+
+pytestmark = BOTH
 
 
 def code(answer: httpx.Response) -> tuple[int, str]:

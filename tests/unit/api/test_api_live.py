@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket as sockets
 import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,8 +18,11 @@ import people
 import pytest
 import websockets
 from api_server import Running
+from starlette.requests import ClientDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 
+from headrace.api.app import create_app
+from headrace.settings import Settings
 from headrace.spec.models import PipelineSpec
 from support.lab import until
 
@@ -295,7 +300,57 @@ def test_server_sent_events(running: Running, pipeline: PipelineSpec, api: httpx
     assert wrong.status_code == 422
 
 
+def test_who_leaves_before_the_first_byte_watches_no_longer(tmp_path: Path) -> None:
+    app = create_app(Settings(tmp_path))
+    token = f"Bearer {app.state.settings.token_file.read_text().strip()}"
+    scope: JSON = {
+        "type": "http", "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
+        "method": "GET", "path": "/api/v1/live/events", "root_path": "", "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1"), (b"authorization", token.encode())],
+    }  # fmt: skip
+    watched: list[int] = []
+
+    async def receive() -> JSON:
+        return {"type": "http.disconnect"}
+
+    async def send(_message: object) -> None:
+        watched.append(app.state.hub.watching)
+        raise BrokenPipeError
+
+    async def story() -> None:
+        async with app.router.lifespan_context(app):
+            with suppress(OSError, ClientDisconnect):
+                await app(scope, receive, send)
+            assert (watched[0], app.state.hub.watching) == (1, 0)
+
+    asyncio.run(story())
+
+
+def test_an_event_that_cannot_be_read_does_not_end_all_others(
+    running: Running, pipeline: PipelineSpec, caplog: pytest.LogCaptureFixture
+) -> None:
+    def execute(statement: str) -> None:
+        with running.store._writing() as transaction:
+            transaction.exec_driver_sql(statement)
+
+    async def story() -> None:
+        async with watching(running, kinds=["logs", "metrics"]) as socket:
+            await subscribed(running, socket)
+            # A number that JSON's readers may have no room for is told all the same.
+            await asyncio.to_thread(running.store.set_lag, "p", {"events": 2**70})
+            assert (await event(socket))["data"] == {"events": 2**70}
+            broken = "INSERT INTO events (ts, kind, data) VALUES ('2026-01-01 00:00:00', 'logs', '{')"
+            await asyncio.to_thread(execute, broken)
+            await asyncio.to_thread(until, lambda: "JSONDecodeError" in caplog.text, 10, "a line in the log")
+            await asyncio.to_thread(execute, "DELETE FROM events WHERE data = '{'")
+            await asyncio.to_thread(running.store.log, "p", "info", "t", "after")
+            assert (await event(socket))["data"]["message"] == "after"
+
+    asyncio.run(story())
+
+
 def test_the_server_stops_with_clients_that_watch(running: Running, pipeline: PipelineSpec) -> None:
+    assert [beat.pid for beat in running.store.beats("server")] == [os.getpid()]
     with httpx.Client(base_url=running.url, headers={"authorization": f"Bearer {running.token}"}) as client:
         with client.stream("GET", "/api/v1/live/events") as stream:
             assert next(stream.iter_lines()) == ": hello"
@@ -310,3 +365,4 @@ def test_the_server_stops_with_clients_that_watch(running: Running, pipeline: Pi
 
             assert asyncio.run(story()) < 3
     until(lambda: not running.alive(), 5, "the end of the server")
+    assert running.store.beats("server") == []

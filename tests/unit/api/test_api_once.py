@@ -9,8 +9,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
-from api_server import Running
+from api_server import BOTH, Running
 
+pytestmark = BOTH
 RULE = {"name": "lag", "metric": "lag_seconds", "threshold": 60}
 
 

@@ -142,9 +142,15 @@ def test_a_restore_into_an_empty_place(cli: Cli, applied: str, saved: Path, othe
     store.close()
 
 
-def test_no_restore_under_a_running_server(cli: Cli, saved: Path, other: Path) -> None:
-    answer = cli("restore", str(saved), "--replace", "--json")
+def test_no_restore_under_a_running_server(cli: Cli, saved: Path, other: Path, tmp_path: Path) -> None:
+    # Its signs of life are in the metadata, so that it may run on another machine.
+    (cli.data / "server.json").rename(tmp_path / "elsewhere")
+    try:
+        answer = cli("restore", str(saved), "--replace", "--json")
+    finally:
+        (tmp_path / "elsewhere").rename(cli.data / "server.json")
     assert (answer.code, answer.json["error"]["code"]) == (4, "still_running")
+    assert "server (process" in answer.json["error"]["message"]
     # A record that a killed server left behind is no sign of life.
     (other / "server.json").write_text(f'{{"data": "{other}", "url": "http://127.0.0.1:1", "pid": 1}}')
     (other / "token").write_text("x")

@@ -2,46 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
 
-from headrace.local.postgres import PostgresServer
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.store import Store
-from headrace.store.database import open_engine
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[PostgresServer]:
-    with PostgresServer(version="18", fsync=False) as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def fresh_url(server: PostgresServer) -> Callable[..., str]:
-    numbers = count()
-    base = f"postgresql://postgres:{server.password}@127.0.0.1:{server.port}"
-
-    def make(template: str = "migrated") -> str:
-        name = f"metadata{next(numbers)}"
-        with psycopg.connect(server.conninfo, autocommit=True) as conn:
-            conn.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                    sql.Identifier(name), sql.Identifier(template)
-                )
-            )
-        return f"{base}/{name}"
-
-    with psycopg.connect(server.conninfo, autocommit=True) as conn:
-        conn.execute("CREATE DATABASE migrated")
-    open_engine(f"{base}/migrated").dispose()
-    return make
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

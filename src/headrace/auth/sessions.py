@@ -57,7 +57,7 @@ class Sessions:
         user = self._store.find_user(email)
         fits = passwords.fits(password, user.password if user else None)
         if user is None or not fits or not user.active or _locked(user):
-            self._refuse(user, email, fits)
+            self._store.login_refused(email, user.id if user else email, not fits, LOCKS)
             raise Denied(
                 "wrong_login",
                 "The address or the password is wrong",
@@ -71,14 +71,6 @@ class Sessions:
         with self._refusals.noting(address):
             self._attempts.hit("logins", address, self._web.rate_login)
             self._attempts.hit("logins of this account", email, _ACCOUNT_A_MINUTE)
-
-    def _refuse(self, user: User | None, email: str, fits: bool) -> None:
-        until = None
-        if user is not None and not fits and not _locked(user):
-            until = self._store.login_failed(user.id, LOCKS)
-        self._store.audit("user", user.id if user else email, "login_failed", new={"email": email[:320]})
-        if until is not None and user is not None:
-            self._store.audit("user", user.id, "locked", new={"until": until.isoformat()})
 
     def open(self, user: User, address: str, user_agent: str, how: str) -> Entered:
         """A new session of a user who has proven who they are. how: for the audit."""

@@ -7,12 +7,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from headrace.errors import Conflict, NotFound, Precondition
+from headrace.store.audits import audit_row
 from headrace.store.base import Part, Transaction, new_id
 from headrace.store.database import now
-from headrace.store.schema import api_tokens, sessions, users
+from headrace.store.schema import Utc, api_tokens, audit_logs, sessions, users
 
 _SORTS = ("email", "full_name", "role_name", "created_at", "last_login_at")
 _TOUCH = timedelta(minutes=1)
@@ -210,24 +224,26 @@ class Users(Part):
             )
             return _user(row)
 
-    def login_failed(self, id_: str, locks: Mapping[int, float]) -> datetime | None:
-        """Count a wrong password. locks: failures in a row -> seconds to lock for. Until when it is locked now."""
+    def login_refused(self, email: str, id_: str, wrong: bool, locks: Mapping[int, float]) -> None:
+        """Write down a refused login; count a wrong password, unless the account is locked already.
+
+        id_: the account's, or anything where there is none: the same is done for either, so that time does not tell.
+        locks: failures in a row -> seconds to lock for.
+        """
+        at, failures = now(), users.c.failed_logins + 1
+        due = [
+            ((failures >= n) & ((failures - n) % 5 == 0), literal(at + timedelta(seconds=locks[n]), Utc))
+            for n in sorted(locks, reverse=True)
+        ]
+        counts = (users.c.id == id_) & or_(users.c.locked_until.is_(None), users.c.locked_until <= at)
+        values = {"failed_logins": failures, "locked_until": case(*due, else_=None)}
+        counted = update(users).where(counts, literal(wrong)).values(values).returning(users.c.locked_until)
         with self._writing() as transaction:
-            counted = users.c.failed_logins + 1
-            row = transaction.execute(
-                update(users)
-                .where(users.c.id == id_)
-                .values(failed_logins=counted)
-                .returning(users.c.failed_logins)
-            ).first()
-            seconds = max(
-                (s for n, s in locks.items() if row and row[0] >= n and (row[0] - n) % 5 == 0), default=0
-            )
-            if not seconds:
-                return None
-            until = now() + timedelta(seconds=seconds)
-            transaction.execute(update(users).where(users.c.id == id_).values(locked_until=until))
-            return until
+            until = transaction.execute(counted).scalar_one_or_none()
+            noted = [audit_row("user", id_, "login_failed", new={"email": email[:320]})]
+            if until is not None:
+                noted.append(audit_row("user", id_, "locked", new={"until": until.isoformat()}))
+            transaction.execute(insert(audit_logs), noted)
 
     def unlock(self, name: str) -> User:
         """Forget its failed logins and its lock."""

@@ -13,14 +13,20 @@ from api_server import Running
 
 from headrace.api import serving
 from headrace.api.app import create_app
-from headrace.settings import Settings
+from headrace.settings import Settings, Web
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.store import Store
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    settings = Settings(tmp_path, kafka="127.0.0.1:1", connect="http://127.0.0.1:1")
+def web() -> Web:
+    """How the server serves; modules say otherwise."""
+    return Web()
+
+
+@pytest.fixture
+def running(tmp_path: Path, web: Web) -> Iterator[Running]:
+    settings = Settings(tmp_path, kafka="127.0.0.1:1", connect="http://127.0.0.1:1", web=web)
     server = serving.Server(serving.config(create_app(settings), settings, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -30,7 +30,8 @@ class Guarded(APIRoute):
 
         async def guarded(request: Request) -> Response:
             gate: Gate = request.app.state.gate
-            principal = await run_in_threadpool(gate.enter, knock(request), permission)
+            with acting(actor(request, None)):
+                principal = await run_in_threadpool(gate.enter, knock(request), permission)
             request.state.principal = principal
             with acting(actor(request, principal)):
                 if principal is None:

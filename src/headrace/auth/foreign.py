@@ -5,14 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import jwt
 
+from headrace.actor import acting, current
 from headrace.auth import rights
-from headrace.auth.people import address
+from headrace.auth.people import address, form
 from headrace.errors import Denied, Invalid, Unavailable
 from headrace.settings import Settings
 from headrace.store import Store
@@ -141,19 +142,28 @@ class Foreigners:
         return key.key, [named] if named in _BY_KEYS else _BY_KEYS
 
     def account(self, claims: dict[str, Any]) -> User:
-        """The account of verified claims, made at first sight."""
-        wished = claims.get(self._access.oidc_role_claim)
-        named = isinstance(wished, str) and wished in rights.ROLES
-        role = str(wished) if named else self._access.oidc_role
-        name = claims.get("name")
-        user = self._store.foreign_user(
-            str(claims["iss"]),
-            str(claims["sub"]),
+        """The account of verified claims, made at first sight. Denied ``unauthorized`` for a role that we do not have."""
+        issuer, subject, name = str(claims["iss"]), str(claims["sub"]), claims.get("name")
+        claimed = claims.get(self._access.oidc_role_claim)
+        if claimed is not None and (not isinstance(claimed, str) or claimed not in rights.ROLES):
+            # Neither the role of before nor the default is what its issuer wants.
+            raise _refused(
+                f"the role in its claim {self._access.oidc_role_claim} is none of {', '.join(rights.ROLES)}"
+            )
+        before, user = self._store.foreign_user(
+            issuer,
+            subject,
             _address(claims),
             name[:255] if isinstance(name, str) and name.isprintable() else "",
-            role,
-            follow_role=named,
+            claimed,
+            self._access.oidc_role,
         )
+        with acting(replace(current(), user=user.id, name=user.email)):
+            if before is None:
+                said = {**form(user), "issuer": issuer, "subject": subject}
+                self._store.audit("user", user.id, "created", new=said)
+            elif before.role != user.role:
+                self._store.audit("user", user.id, "updated", old=form(before), new=form(user))
         if not user.active:
             raise _refused("the account is closed")
         return user

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,30 @@ def test_a_real_token_is_believed_and_its_role_followed(api: httpx.Client, issue
     assert (ann["name"], ann["role"], ann["kind"]) == ("ann@example.org", "operator", "external")
     assert me(api, issuer.token("bob")).json()["role"] == "user"
     assert me(api, issuer.token("ann", headrace_role="viewer")).json()["role"] == "viewer"
-    assert me(api, issuer.token("ann", headrace_role="emperor")).json()["role"] == "viewer"
+    for strange in ("emperor", "", ["operator"]):
+        refused = me(api, issuer.token("ann", headrace_role=strange))
+        assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized"), strange
+    assert me(api, issuer.token("ann", headrace_role=None)).json()["role"] == "user"
+    assert me(api, issuer.token("ann")).json()["role"] == "operator"
+
+
+def test_what_an_issuer_brings_about_is_written_down(api: httpx.Client, issuer: Issuer) -> None:
+    issuer.accounts["dot"] = {"email": "dot@example.org", "name": "Dot", "headrace_role": "operator"}
+    issuer.reload()
+    operator, viewer = issuer.token("dot"), issuer.token("dot", headrace_role="viewer")
+    with ThreadPoolExecutor(8) as pool:
+        found = [a.json()["id"] for a in pool.map(lambda _: me(api, operator), range(16))]
+        assert len(set(found)) == 1
+        assert {a.json()["role"] for a in pool.map(lambda _: me(api, viewer), range(16))} == {"viewer"}
+    local = {"authorization": f"Bearer {api.headers['x-local']}"}
+    noted = api.get("audit", params={"entity_id": found[0]}, headers=local).json()["items"]
+    assert [a["action"] for a in noted] == ["updated", "created"]
+    changed, created = noted
+    assert (created["new_values"]["role"], created["new_values"]["issuer"]) == ("operator", issuer.url)
+    assert (changed["old_values"]["role"], changed["new_values"]["role"]) == ("operator", "viewer")
+    for one in noted:
+        assert (one["user_name"], one["address"]) == ("dot@example.org", "127.0.0.1")
+        assert one["request_id"]
 
 
 def forgeries(issuer: Issuer) -> dict[str, str]:

@@ -59,14 +59,18 @@ def issuer(port: int) -> Iterator[Issuer]:
 
 @pytest.fixture(scope="module")
 def api(issuer: Issuer, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    access = Access(
+    with served(tmp_path_factory.mktemp("oidc"), port, access(issuer)) as client:
+        yield client
+
+
+def access(issuer: Issuer) -> Access:
+    """The issuer is believed."""
+    return Access(
         oidc_issuer=issuer.url,
         oidc_audience=issuer.audience,
         oidc_client_id=issuer.client_id,
         oidc_client_secret=issuer.client_secret,
     )
-    with served(tmp_path_factory.mktemp("oidc"), port, access) as client:
-        yield client
 
 
 def me(api: httpx.Client, token: str) -> httpx.Response:
@@ -170,7 +174,9 @@ def test_signing_in_with_a_browser(api: httpx.Client, issuer: Issuer) -> None:
         )
 
 
-def test_a_rotated_key_is_found_and_a_dead_issuer_is_told(api: httpx.Client, issuer: Issuer) -> None:
+def test_a_rotated_key_is_found_and_a_dead_issuer_is_told(
+    api: httpx.Client, issuer: Issuer, tmp_path: Path
+) -> None:
     issuer.rotate()
     until(lambda: me(api, issuer.token("ann")).status_code == 200, 20, "the new key")
     known = issuer.token("ann")
@@ -179,7 +185,11 @@ def test_a_rotated_key_is_found_and_a_dead_issuer_is_told(api: httpx.Client, iss
     try:
         assert me(api, known).status_code == 200
         assert me(api, unknown).status_code in (401, 503)
-        assert api.get("auth/oidc/login").json()["code"] == "issuer_unavailable"
+        # Where to sign in was asked before.
+        assert api.get("auth/oidc/login").status_code == 302
+        with served(tmp_path, free_ports(1)[0], access(issuer)) as fresh:
+            assert fresh.get("auth/oidc/login").json()["code"] == "issuer_unavailable"
+            assert me(fresh, known).status_code == 503
     finally:
         issuer.start()
 

@@ -50,7 +50,8 @@ class Access:
     signup: whether strangers may sign up. access_seconds, refresh_seconds: lives of the tokens of a session.
     oidc_issuer, oidc_audience: an OpenID Connect issuer whose tokens are believed. oidc_client_id,
     oidc_client_secret: for signing in with a browser; oidc_role: role of accounts that come so, unless the
-    claim ``oidc_role_claim`` names one of ours. supabase_url: a Supabase project (its tokens are verified by its JWKS);
+    claim ``oidc_role_claim`` names one of ours (it is followed; without the claim the role is oidc_role again, or what
+    an admin gave; any other name is refused). supabase_url: a Supabase project (its tokens are verified by its JWKS);
     supabase_jwt_secret: by the shared secret instead.
     """
 

@@ -31,10 +31,11 @@ class Guarded(APIRoute):
         async def guarded(request: Request) -> Response:
             gate: Gate = request.app.state.gate
             knocked = knock(request)
-            if gate.at_hand(knocked):
-                principal = gate.enter(knocked, permission)
-            else:
-                principal = await run_in_threadpool(gate.enter, knocked, permission)
+            with acting(actor(request, None)):
+                if gate.at_hand(knocked):
+                    principal = gate.enter(knocked, permission)
+                else:
+                    principal = await run_in_threadpool(gate.enter, knocked, permission)
             request.state.principal = principal
             with acting(actor(request, principal)):
                 if principal is None:

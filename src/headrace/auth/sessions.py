@@ -57,7 +57,7 @@ class Sessions:
         user = self._store.find_user(email)
         fits = passwords.fits(password, user.password if user else None)
         if user is None or not fits or not user.active or _locked(user):
-            self._refuse(user, email, fits)
+            self._store.login_refused(email, user.id if user else email, not fits, LOCKS)
             raise Denied(
                 "wrong_login",
                 "The address or the password is wrong",
@@ -72,14 +72,6 @@ class Sessions:
             self._attempts.hit("logins", address, self._web.rate_login)
             self._attempts.hit("logins of this account", email, _ACCOUNT_A_MINUTE)
 
-    def _refuse(self, user: User | None, email: str, fits: bool) -> None:
-        until = None
-        if user is not None and not fits and not _locked(user):
-            until = self._store.login_failed(user.id, LOCKS)
-        self._store.audit("user", user.id if user else email, "login_failed", new={"email": email[:320]})
-        if until is not None and user is not None:
-            self._store.audit("user", user.id, "locked", new={"until": until.isoformat()})
-
     def open(self, user: User, address: str, user_agent: str, how: str) -> Entered:
         """A new session of a user who has proven who they are. how: for the audit."""
         id_ = new_id()
@@ -93,33 +85,32 @@ class Sessions:
     def renew(self, refresh: str) -> Entered:
         """Fresh tokens for a refresh token, which is used up. Denied ``unauthorized``.
 
-        One that was used up already ends its session: two have it, and one of them is a thief.
+        Tabs that use the same one at once get the same next one. One that was used up longer ago ends its session: two
+        have it, and one of them is a thief.
         """
         id_, own = tokens.split(refresh) or ("", "")
         session = self._store.session(id_)
         user = self._store.session_user(id_, session.user_id) if session else None
         if session is None or user is None:
             raise _over()
-        fresh, given = self._signer.stamped(id_), tokens.digest(own)
+        given, followers = tokens.digest(own), self._signer.followers(id_, own)
         life = self._access.refresh_seconds
-        current = session.refresh if _same(session.refresh, given) else None
-        if current is None and _in_grace(session, given):
-            current = session.refresh
-        if current is None and not self._signer.genuine(id_, own):
-            # Whoever only knows the session's id cannot end it.
-            raise _over()
-        if current is None:
-            self._store.end_session(session.id)
-            self._store.audit("user", user.id, "refresh_reuse", new={"session": session.id})
-            raise _over()
-        if not self._store.rotate_session(session.id, current, tokens.digest(fresh), life):
+        if _same(session.refresh, given):
+            if self._store.rotate_session(id_, given, tokens.digest(followers[0]), life):
+                return self._entered(user, id_, followers[0])
             # Another tab was quicker; both go on.
-            again = self._store.session(id_)
-            if again is None or not self._store.rotate_session(
-                id_, again.refresh, tokens.digest(fresh), life
-            ):
+            session = self._store.session(id_) or session
+            if session.revoked_at is not None:
                 raise _over()
-        return self._entered(user, session.id, fresh)
+        if _in_grace(session, given):
+            for fresh in followers:
+                if _same(session.refresh, tokens.digest(fresh)):
+                    return self._entered(user, id_, fresh)
+        elif self._signer.genuine(id_, own):
+            # Whoever only knows the session's id cannot end it.
+            self._store.end_session(id_)
+            self._store.audit("user", user.id, "refresh_reuse", new={"session": id_})
+        raise _over()
 
     def forget(self, refresh: str) -> None:
         """End the session of a refresh token, when that is its present one."""

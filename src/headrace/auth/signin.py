@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from headrace.auth import tokens
-from headrace.auth.foreign import Foreigners, discovery
+from headrace.auth.foreign import Foreigners
 from headrace.auth.tokens import Signer
 from headrace.errors import Denied, NotFound
 from headrace.settings import Settings
@@ -62,7 +62,7 @@ class SignIn:
             "code_challenge": _challenge(verifier),
             "code_challenge_method": "S256",
         }
-        endpoint = str(discovery(self._access.oidc_issuer)["authorization_endpoint"])
+        endpoint = self._foreigners.endpoint(self._access.oidc_issuer, "authorization_endpoint")
         claims = {
             "iss": tokens.ISSUER,
             "aud": tokens.AUDIENCE,
@@ -98,8 +98,9 @@ class SignIn:
         }
         id_, secret = self._access.oidc_client_id, self._access.oidc_client_secret
         auth = httpx.BasicAuth(quote(id_, safe=""), quote(secret, safe="")) if secret else None
+        endpoint = self._foreigners.endpoint(issuer, "token_endpoint")
         try:
-            answer = httpx.post(str(discovery(issuer)["token_endpoint"]), data=asked, auth=auth, timeout=5.0)
+            answer = httpx.post(endpoint, data=asked, auth=auth, timeout=5.0)
             return str(answer.raise_for_status().json()["id_token"])
         except (httpx.HTTPError, httpx.InvalidURL, KeyError, TypeError, ValueError) as error:
             raise _failed(f"the issuer refused the code ({type(error).__name__})") from None

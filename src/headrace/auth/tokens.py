@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import secrets
@@ -35,6 +36,7 @@ class Signer:
         self._keys = {_kid(key): _derived(key, b"headrace access tokens") for key in secret_keys}
         self._first = _kid(secret_keys[0])
         self._csrf = [_derived(key, b"headrace csrf") for key in secret_keys]
+        self._refresh = [_derived(key, b"headrace refresh tokens") for key in secret_keys]
 
     def access(self, user: str, session: str, seconds: int) -> str:
         """An access token that lives so long."""
@@ -76,20 +78,23 @@ class Signer:
 
     def stamped(self, session: str) -> str:
         """A fresh secret for a refresh token of this session, which nobody else could have made."""
-        own = secret()
-        return f"{own}.{self._stamp(self._csrf[0], session, own)}"
+        return self._stamped(self._refresh[0], session, secret())
+
+    def followers(self, session: str, own: str) -> list[str]:
+        """The secret that follows such a secret, by each key: the same for everybody who has the former."""
+        return [
+            self._stamped(key, session, _base64(_mac(key, f"next {session} {own}"))) for key in self._refresh
+        ]
 
     def genuine(self, session: str, own: str) -> bool:
         """Whether such a secret was made here for this session, at whatever time."""
         head, _, stamp = own.partition(".")
-        known = (self._stamp(key, session, head) for key in self._csrf)
-        return any(hmac.compare_digest(value.encode(), stamp.encode()) for value in known)
+        known = (_mac(key, f"refresh {session} {head}").hex() for key in self._refresh)
+        return any(hmac.compare_digest(value.encode(), stamp.encode("utf-8", "replace")) for value in known)
 
     @staticmethod
-    def _stamp(key: bytes, session: str, own: str) -> str:
-        return hmac.new(
-            key, f"refresh {session} {own}".encode("utf-8", "replace"), hashlib.sha256
-        ).hexdigest()
+    def _stamped(key: bytes, session: str, own: str) -> str:
+        return f"{own}.{_mac(key, f'refresh {session} {own}').hex()}"
 
     def csrf(self, session: str) -> str:
         """The value that calls by cookie of this session have to repeat in a header."""
@@ -132,6 +137,14 @@ def split(token: str, prefix: str = "") -> tuple[str, str] | None:
     if not token.startswith(prefix) or not dot or len(head) != 32 or not own:
         return None
     return f"{head[:8]}-{head[8:12]}-{head[12:16]}-{head[16:20]}-{head[20:]}", own
+
+
+def _mac(key: bytes, text: str) -> bytes:
+    return hmac.new(key, text.encode("utf-8", "replace"), hashlib.sha256).digest()
+
+
+def _base64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def _kid(key: str) -> str:

@@ -123,7 +123,7 @@ class Plans:
     def _places_of_others(self, names: set[str]) -> Iterator[tuple[Place, str]]:
         for pipeline in self._store.pipelines():
             if pipeline.name not in names:
-                address = self._store.connection(pipeline.spec.target).spec.address
+                address = self._store.connection(pipeline.spec.target, lost=True).spec.address
                 for state in self._store.tables(pipeline.name):
                     yield (*address, state.target), pipeline.name
 

@@ -278,11 +278,11 @@ class Cases:
 
     def connections(self) -> list[JSON]:
         """All connections, secrets masked."""
-        return [forms.connection(c) for c in self._store.connections()]
+        return [forms.connection(c) for c in self._store.connections(lost=True)]
 
     def connection(self, name: str) -> JSON:
         """One connection, secrets masked; NotFound."""
-        return forms.connection(self._store.connection(name))
+        return forms.connection(self._store.connection(name, lost=True))
 
     def add_connection(self, name: str, spec: ConnectionSpec, references: dict[str, str]) -> JSON:
         """Store a new connection; Conflict ``exists_already``."""
@@ -294,9 +294,8 @@ class Cases:
         self, name: str, spec: ConnectionSpec, references: dict[str, str], expected: int | None = None
     ) -> JSON:
         """Create or change a connection. A password that is the mask of an answer stays what it was."""
-        old = self._known(name)
-        if old and spec.password.get_secret_value() == MASK:
-            spec = spec.model_copy(update={"password": old.spec.password})
+        if spec.password.get_secret_value() == MASK and self._known(name):
+            spec = spec.model_copy(update={"password": self._store.connection(name).spec.password})
         self._put_connection(name, spec, references, expected)
         return self.connection(name)
 
@@ -314,7 +313,7 @@ class Cases:
 
     def _known(self, name: str) -> Connection | None:
         try:
-            return self._store.connection(name)
+            return self._store.connection(name, lost=True)
         except NotFound:
             return None
 

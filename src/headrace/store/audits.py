@@ -46,29 +46,15 @@ class Audits(Part):
         new: dict[str, Any] | None = None,
     ) -> None:
         """Write down a change, in the name of the current actor. The caller masks secrets."""
-        actor = current()
         with self._writing() as transaction:
-            transaction.execute(
-                insert(audit_logs).values(
-                    entity_type=entity_type,
-                    entity_id=entity_id[:64],
-                    action=action,
-                    user_id=actor.user,
-                    user_name=actor.name or None,
-                    address=actor.address or None,
-                    request_id=actor.request_id or None,
-                    old_values=old,
-                    new_values=new,
-                    timestamp=now(),
-                )
-            )
+            transaction.execute(insert(audit_logs), [audit_row(entity_type, entity_id, action, old, new)])
             if entity_type not in _PRIVATE:
                 pipeline = entity_id if entity_type == "pipeline" else None
                 said = {
                     "entity_type": entity_type,
                     "entity_id": entity_id,
                     "action": action,
-                    "user": actor.name,
+                    "user": current().name,
                 }
                 publish(transaction, "changes", pipeline, said)
 
@@ -98,6 +84,29 @@ class Audits(Part):
         with self._writing() as transaction:
             old = audit_logs.c.timestamp < now() - timedelta(days=days)
             return int(transaction.execute(delete(audit_logs).where(old)).rowcount)
+
+
+def audit_row(
+    entity_type: str,
+    entity_id: str,
+    action: str,
+    old: dict[str, Any] | None = None,
+    new: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A change as it is written down, in the name of the current actor."""
+    actor = current()
+    return {
+        "entity_type": entity_type,
+        "entity_id": entity_id[:64],
+        "action": action,
+        "user_id": actor.user,
+        "user_name": actor.name or None,
+        "address": actor.address or None,
+        "request_id": actor.request_id or None,
+        "old_values": old,
+        "new_values": new,
+        "timestamp": now(),
+    }
 
 
 def _filtered(query: Select[Any], which: AuditFilter) -> Select[Any]:

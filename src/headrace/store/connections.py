@@ -10,7 +10,7 @@ from sqlalchemy import Row, delete, insert, or_, select, update
 
 from headrace.errors import Conflict, NotFound, Precondition
 from headrace.spec.models import ConnectionSpec
-from headrace.spec.secrets import SECRET_FIELDS, plain
+from headrace.spec.secrets import MASK, SECRET_FIELDS, plain
 from headrace.store.base import Part, Transaction, new_id
 from headrace.store.cache import forget_cached
 from headrace.store.database import now
@@ -48,7 +48,7 @@ class Connections(Part):
         """
         with self._writing() as transaction:
             row = _find(transaction, name, "change")
-            old = self._record(row) if row else None
+            old = self._record(row, lost=True) if row else None
             if old and old.spec == spec and old.references == dict(references or {}):
                 return old
             values = {**self._columns(spec), "secret_references": dict(references or {}), "updated_at": now()}
@@ -63,16 +63,19 @@ class Connections(Part):
                 forget_cached(transaction, row.id)
             return self._record(_existing(transaction, name))
 
-    def connection(self, name: str) -> Connection:
-        """The connection of that name or id; NotFound ``no_such_connection``."""
-        with self._reading() as transaction:
-            return self._record(_existing(transaction, name))
+    def connection(self, name: str, *, lost: bool = False) -> Connection:
+        """The connection of that name or id; NotFound ``no_such_connection``.
 
-    def connections(self) -> list[Connection]:
-        """All, by name."""
+        lost: where no key opens its secrets, with the mask in their place instead of Precondition ``secret_key``.
+        """
+        with self._reading() as transaction:
+            return self._record(_existing(transaction, name), lost)
+
+    def connections(self, *, lost: bool = False) -> list[Connection]:
+        """All, by name. lost: as for one."""
         query = select(connections).where(connections.c.deleted_at.is_(None)).order_by(connections.c.name)
         with self._reading() as transaction:
-            return [self._record(row) for row in transaction.execute(query)]
+            return [self._record(row, lost) for row in transaction.execute(query)]
 
     def delete_connection(self, name: str) -> None:
         """Take it away (secrets wiped); Conflict ``connection_in_use`` naming the pipelines that use it."""
@@ -140,9 +143,15 @@ class Connections(Part):
         own = {column: data.pop(name, None) for name, column in _OWN_COLUMNS.items()}
         return {**own, "secrets": self._cipher.seal(secrets), "additional_config": data}
 
-    def _record(self, row: Row[Any]) -> Connection:
+    def _record(self, row: Row[Any], lost: bool = False) -> Connection:
         own = {name: getattr(row, column) for name, column in _OWN_COLUMNS.items()}
-        data = {**own, **row.additional_config, **self._cipher.open(row.secrets)}
+        try:
+            secrets = self._cipher.open(row.secrets)
+        except Precondition:
+            if not lost:
+                raise
+            secrets = dict.fromkeys(SECRET_FIELDS, MASK)
+        data = {**own, **row.additional_config, **secrets}
         return Connection(
             row.id,
             row.name,

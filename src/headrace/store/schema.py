@@ -294,6 +294,8 @@ users = Table(
     Column("is_superuser", Boolean, nullable=False, server_default=text("false")),
     Column("issuer", Text),
     Column("subject", Text),
+    # Whether the role is what the issuer named.
+    Column("role_claimed", Boolean, nullable=False, server_default=text("false")),
     Column("failed_logins", Integer, nullable=False, server_default=text("0")),
     Column("locked_until", Utc),
     Column("last_login_at", Utc),

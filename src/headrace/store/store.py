@@ -11,6 +11,7 @@ from headrace.store.cache import Cache
 from headrace.store.connections import Connections
 from headrace.store.database import open_engine
 from headrace.store.events import Events
+from headrace.store.foreigners import Foreigners
 from headrace.store.journal import Journal
 from headrace.store.once import Once
 from headrace.store.pipelines import Pipelines
@@ -18,12 +19,11 @@ from headrace.store.queue import Queue
 from headrace.store.samples import Samples
 from headrace.store.secrets import cipher
 from headrace.store.tables import Tables
-from headrace.store.users import Users
 from headrace.store.wake import Wake
 
 
 class Store(
-    Connections, Pipelines, Tables, Queue, Journal, Samples, Events, Audits, Users, Once, Cache, Alerts
+    Connections, Pipelines, Tables, Queue, Journal, Samples, Events, Audits, Foreigners, Once, Cache, Alerts
 ):
     """Everything Headrace remembers. Opening migrates; each call is a transaction; threads may share one.
 

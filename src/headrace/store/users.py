@@ -7,12 +7,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, delete, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    Select,
+    case,
+    delete,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from headrace.errors import Conflict, NotFound, Precondition
+from headrace.store.audits import audit_row
 from headrace.store.base import Part, Transaction, new_id
 from headrace.store.database import now
-from headrace.store.schema import api_tokens, sessions, users
+from headrace.store.schema import Utc, api_tokens, audit_logs, sessions, users
 
 _SORTS = ("email", "full_name", "role_name", "created_at", "last_login_at")
 _TOUCH = timedelta(minutes=1)
@@ -81,14 +95,14 @@ class Users(Part):
     def user(self, name: str) -> User:
         """The living account of that id or e-mail; NotFound ``no_such_user``."""
         with self._reading() as transaction:
-            return _user(_existing(transaction, name))
+            return user_of(_existing(transaction, name))
 
     def find_user(self, email: str) -> User | None:
         """The living account with that address, None when there is none."""
         query = select(users).where(users.c.email == email, users.c.deleted_at.is_(None))
         with self._reading() as transaction:
             row = transaction.execute(query).first()
-            return _user(row) if row else None
+            return user_of(row) if row else None
 
     def users(
         self,
@@ -118,7 +132,7 @@ class Users(Part):
         query: Select[Any] = select(users).where(*fits).order_by(order, users.c.id)
         with self._reading() as transaction:
             total = transaction.execute(select(func.count()).select_from(users).where(*fits)).scalar_one()
-            return [_user(r) for r in transaction.execute(query.limit(limit).offset(offset))], total
+            return [user_of(r) for r in transaction.execute(query.limit(limit).offset(offset))], total
 
     def any_user(self) -> bool:
         """Whether there ever was an account."""
@@ -139,35 +153,6 @@ class Users(Part):
                 return None
             return _insert(transaction, email, "Administrator", "admin", password, is_superuser=True)
 
-    def foreign_user(
-        self, issuer: str, subject: str, email: str, full_name: str, role: str, follow_role: bool
-    ) -> User:
-        """The account of another issuer's subject, made at first sight. follow_role: change its role to that one.
-
-        It never becomes a local account of the same address: where that is taken, it gets one of its own.
-        """
-        theirs = (users.c.issuer == issuer) & (users.c.subject == subject)
-        with self._reading() as transaction:
-            row = transaction.execute(select(users).where(theirs)).first()
-        if row is not None and (not follow_role or row.role_name == role):
-            # Each of its calls comes this way; it writes nothing.
-            return _user(row)
-        with self._writing() as transaction:
-            row = transaction.execute(select(users).where(theirs)).first()
-            if row is None:
-                taken = select(users.c.id).where(users.c.email == email, users.c.deleted_at.is_(None))
-                if not email or transaction.execute(taken).first() is not None:
-                    email = f"{subject}@{issuer.partition('://')[2] or issuer}"[:320].lower()
-                more = {"issuer": issuer, "subject": subject}
-                return _insert(transaction, email, full_name, role, None, **more)
-            if follow_role and row.role_name != role and row.deleted_at is None:
-                self._lock_admins(transaction)
-                _keep_an_admin(transaction, row, role == "admin" and row.is_active)
-                changed = {"role_name": role, "version": row.version + 1, "updated_at": now()}
-                transaction.execute(update(users).where(users.c.id == row.id).values(**changed))
-                row = transaction.execute(select(users).where(theirs)).one()
-            return _user(row)
-
     def change_user(
         self, name: str, changes: Mapping[str, Any], expected: int | None = None
     ) -> tuple[User, User]:
@@ -181,12 +166,14 @@ class Users(Part):
             if expected is not None and row.version != expected:
                 raise Precondition("stale", "It was changed since it was read", "Read it again.")
             after = {**row._mapping, **changes}
-            _keep_an_admin(transaction, row, after["role_name"] == "admin" and after["is_active"])
+            keep_an_admin(transaction, row, after["role_name"] == "admin" and after["is_active"])
             values = {**changes, "version": row.version + 1, "updated_at": now()}
+            if after["role_name"] != row.role_name:
+                values["role_claimed"] = False
             transaction.execute(update(users).where(users.c.id == row.id).values(**values))
             if any(after[f] != row._mapping[f] for f in ("role_name", "is_active", "hashed_password")):
                 _end_sessions(transaction, sessions.c.user_id == row.id)
-            return _user(row), _user(_existing(transaction, row.id))
+            return user_of(row), user_of(_existing(transaction, row.id))
 
     def rehash(self, id_: str, old: str, new: str) -> None:
         """The same password, hashed anew; nothing when it was changed meanwhile."""
@@ -199,7 +186,7 @@ class Users(Part):
         with self._writing() as transaction:
             self._lock_admins(transaction)
             row = _existing(transaction, name)
-            _keep_an_admin(transaction, row, False)
+            keep_an_admin(transaction, row, False)
             gone = {"deleted_at": now(), "is_active": False, "hashed_password": None}  # nosec B105  # taken away
             transaction.execute(update(users).where(users.c.id == row.id).values(**gone))
             _end_sessions(transaction, sessions.c.user_id == row.id)
@@ -208,26 +195,28 @@ class Users(Part):
                 .where(api_tokens.c.user_id == row.id, api_tokens.c.revoked_at.is_(None))
                 .values(revoked_at=now())
             )
-            return _user(row)
+            return user_of(row)
 
-    def login_failed(self, id_: str, locks: Mapping[int, float]) -> datetime | None:
-        """Count a wrong password. locks: failures in a row -> seconds to lock for. Until when it is locked now."""
+    def login_refused(self, email: str, id_: str, wrong: bool, locks: Mapping[int, float]) -> None:
+        """Write down a refused login; count a wrong password, unless the account is locked already.
+
+        id_: the account's, or anything where there is none: the same is done for either, so that time does not tell.
+        locks: failures in a row -> seconds to lock for.
+        """
+        at, failures = now(), users.c.failed_logins + 1
+        due = [
+            ((failures >= n) & ((failures - n) % 5 == 0), literal(at + timedelta(seconds=locks[n]), Utc))
+            for n in sorted(locks, reverse=True)
+        ]
+        counts = (users.c.id == id_) & or_(users.c.locked_until.is_(None), users.c.locked_until <= at)
+        values = {"failed_logins": failures, "locked_until": case(*due, else_=None)}
+        counted = update(users).where(counts, literal(wrong)).values(values).returning(users.c.locked_until)
         with self._writing() as transaction:
-            counted = users.c.failed_logins + 1
-            row = transaction.execute(
-                update(users)
-                .where(users.c.id == id_)
-                .values(failed_logins=counted)
-                .returning(users.c.failed_logins)
-            ).first()
-            seconds = max(
-                (s for n, s in locks.items() if row and row[0] >= n and (row[0] - n) % 5 == 0), default=0
-            )
-            if not seconds:
-                return None
-            until = now() + timedelta(seconds=seconds)
-            transaction.execute(update(users).where(users.c.id == id_).values(locked_until=until))
-            return until
+            until = transaction.execute(counted).scalar_one_or_none()
+            noted = [audit_row("user", id_, "login_failed", new={"email": email[:320]})]
+            if until is not None:
+                noted.append(audit_row("user", id_, "locked", new={"until": until.isoformat()}))
+            transaction.execute(insert(audit_logs), noted)
 
     def unlock(self, name: str) -> User:
         """Forget its failed logins and its lock."""
@@ -235,7 +224,7 @@ class Users(Part):
             row = _existing(transaction, name)
             free = {"failed_logins": 0, "locked_until": None}
             transaction.execute(update(users).where(users.c.id == row.id).values(**free))
-            return _user(_existing(transaction, row.id))
+            return user_of(_existing(transaction, row.id))
 
     def _lock_admins(self, transaction: Transaction) -> None:
         # SQLite has one writer as it is.
@@ -273,7 +262,7 @@ class Users(Part):
         query = query.where(sessions.c.id == session, users.c.id == user, alive, *_living())
         with self._reading() as transaction:
             row = transaction.execute(query).first()
-            return _user(row) if row else None
+            return user_of(row) if row else None
 
     def session(self, id_: str) -> Login | None:
         """One session, ended or not."""
@@ -345,7 +334,7 @@ class Users(Part):
             if row is None:
                 return None
             owner = transaction.execute(select(users).where(users.c.id == row.user_id, *_living())).first()
-            return (_token(row), _user(owner)) if owner else None
+            return (_token(row), user_of(owner)) if owner else None
 
     def touch_token(self, token: ApiToken) -> None:
         """Note that it was used, at most once a minute."""
@@ -400,10 +389,11 @@ def _insert(
     id_, at = new_id(), now()
     values = {"email": email, "full_name": full_name, "role_name": role, "hashed_password": password, **more}
     transaction.execute(insert(users).values(id=id_, created_at=at, updated_at=at, **values))
-    return _user(_existing(transaction, id_))
+    return user_of(_existing(transaction, id_))
 
 
-def _keep_an_admin(transaction: Transaction, row: Row[Any], stays: bool) -> None:
+def keep_an_admin(transaction: Transaction, row: Row[Any], stays: bool) -> None:
+    """Conflict ``last_admin`` when this row is the last one and does not stay one. Under the lock of the admins."""
     if stays or row.role_name != "admin" or not row.is_active:
         return
     others = select(users.c.id).where(users.c.role_name == "admin", users.c.id != row.id, *_living())
@@ -416,7 +406,8 @@ def _end_sessions(transaction: Transaction, which: ColumnElement[bool]) -> int:
     return int(transaction.execute(ended).rowcount)
 
 
-def _user(r: Row[Any]) -> User:
+def user_of(r: Row[Any]) -> User:
+    """The account of a row."""
     return User(
         r.id,
         r.email,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -58,14 +59,18 @@ def issuer(port: int) -> Iterator[Issuer]:
 
 @pytest.fixture(scope="module")
 def api(issuer: Issuer, port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    access = Access(
+    with served(tmp_path_factory.mktemp("oidc"), port, access(issuer)) as client:
+        yield client
+
+
+def access(issuer: Issuer) -> Access:
+    """The issuer is believed."""
+    return Access(
         oidc_issuer=issuer.url,
         oidc_audience=issuer.audience,
         oidc_client_id=issuer.client_id,
         oidc_client_secret=issuer.client_secret,
     )
-    with served(tmp_path_factory.mktemp("oidc"), port, access) as client:
-        yield client
 
 
 def me(api: httpx.Client, token: str) -> httpx.Response:
@@ -78,7 +83,30 @@ def test_a_real_token_is_believed_and_its_role_followed(api: httpx.Client, issue
     assert (ann["name"], ann["role"], ann["kind"]) == ("ann@example.org", "operator", "external")
     assert me(api, issuer.token("bob")).json()["role"] == "user"
     assert me(api, issuer.token("ann", headrace_role="viewer")).json()["role"] == "viewer"
-    assert me(api, issuer.token("ann", headrace_role="emperor")).json()["role"] == "viewer"
+    for strange in ("emperor", "", ["operator"]):
+        refused = me(api, issuer.token("ann", headrace_role=strange))
+        assert (refused.status_code, refused.json()["code"]) == (401, "unauthorized"), strange
+    assert me(api, issuer.token("ann", headrace_role=None)).json()["role"] == "user"
+    assert me(api, issuer.token("ann")).json()["role"] == "operator"
+
+
+def test_what_an_issuer_brings_about_is_written_down(api: httpx.Client, issuer: Issuer) -> None:
+    issuer.accounts["dot"] = {"email": "dot@example.org", "name": "Dot", "headrace_role": "operator"}
+    issuer.reload()
+    operator, viewer = issuer.token("dot"), issuer.token("dot", headrace_role="viewer")
+    with ThreadPoolExecutor(8) as pool:
+        found = [a.json()["id"] for a in pool.map(lambda _: me(api, operator), range(16))]
+        assert len(set(found)) == 1
+        assert {a.json()["role"] for a in pool.map(lambda _: me(api, viewer), range(16))} == {"viewer"}
+    local = {"authorization": f"Bearer {api.headers['x-local']}"}
+    noted = api.get("audit", params={"entity_id": found[0]}, headers=local).json()["items"]
+    assert [a["action"] for a in noted] == ["updated", "created"]
+    changed, created = noted
+    assert (created["new_values"]["role"], created["new_values"]["issuer"]) == ("operator", issuer.url)
+    assert (changed["old_values"]["role"], changed["new_values"]["role"]) == ("operator", "viewer")
+    for one in noted:
+        assert (one["user_name"], one["address"]) == ("dot@example.org", "127.0.0.1")
+        assert one["request_id"]
 
 
 def forgeries(issuer: Issuer) -> dict[str, str]:
@@ -146,7 +174,9 @@ def test_signing_in_with_a_browser(api: httpx.Client, issuer: Issuer) -> None:
         )
 
 
-def test_a_rotated_key_is_found_and_a_dead_issuer_is_told(api: httpx.Client, issuer: Issuer) -> None:
+def test_a_rotated_key_is_found_and_a_dead_issuer_is_told(
+    api: httpx.Client, issuer: Issuer, tmp_path: Path
+) -> None:
     issuer.rotate()
     until(lambda: me(api, issuer.token("ann")).status_code == 200, 20, "the new key")
     known = issuer.token("ann")
@@ -155,7 +185,11 @@ def test_a_rotated_key_is_found_and_a_dead_issuer_is_told(api: httpx.Client, iss
     try:
         assert me(api, known).status_code == 200
         assert me(api, unknown).status_code in (401, 503)
-        assert api.get("auth/oidc/login").json()["code"] == "issuer_unavailable"
+        # Where to sign in was asked before.
+        assert api.get("auth/oidc/login").status_code == 302
+        with served(tmp_path, free_ports(1)[0], access(issuer)) as fresh:
+            assert fresh.get("auth/oidc/login").json()["code"] == "issuer_unavailable"
+            assert me(fresh, known).status_code == 503
     finally:
         issuer.start()
 

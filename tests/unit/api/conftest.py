@@ -13,7 +13,7 @@ from api_server import Running
 
 from headrace.api import serving
 from headrace.api.app import create_app
-from headrace.settings import Settings
+from headrace.settings import Settings, Web
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.store import Store
 
@@ -26,9 +26,15 @@ def metadata_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def running(tmp_path: Path, metadata_url: str) -> Iterator[Running]:
+def web() -> Web:
+    """How the server serves; modules say otherwise."""
+    return Web()
+
+
+@pytest.fixture
+def running(tmp_path: Path, metadata_url: str, web: Web) -> Iterator[Running]:
     settings = Settings(
-        tmp_path, kafka="127.0.0.1:1", connect="http://127.0.0.1:1", database_url=metadata_url
+        tmp_path, kafka="127.0.0.1:1", connect="http://127.0.0.1:1", database_url=metadata_url, web=web
     )
     server = serving.Server(serving.config(create_app(settings), settings, port=0))
     thread = threading.Thread(target=server.run)

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from api_server import BOTH, Running
+from cryptography.fernet import Fernet
 
 from headrace.spec.models import PipelineSpec
 from headrace.spec.names import TableName
+from headrace.spec.secrets import MASK
 from headrace.store.records import TableState
 
 pytestmark = BOTH
@@ -130,6 +135,30 @@ def test_a_mask_sent_back_keeps_the_password(running: Running, api: httpx.Client
     changed = {**CONNECTION, "password": shown["password"], "host": "x"}
     assert api.put("connections/a", json=changed).json()["host"] == "x"
     assert running.store.connection("a").spec.password.get_secret_value() == "hunter2"
+
+
+def test_a_connection_whose_key_is_lost_is_entered_again(
+    running: Running, api: httpx.Client, tmp_path: Path
+) -> None:
+    read = api.post("connections", json={"name": "a", **CONNECTION})
+    sealed = Fernet(Fernet.generate_key()).encrypt(b'{"password": "hunter2"}').decode()
+    with closing(sqlite3.connect(tmp_path / "headrace.db", isolation_level=None)) as metadata:
+        metadata.execute("UPDATE connections SET secrets = ?", (sealed,))
+    problem(api.post("connections/a/test"), 412, "secret_key")
+    assert [c["password"] for c in api.get("connections").json()["items"]] == [MASK]
+    shown = api.get("connections/a")
+    assert (shown.json()["password"], shown.headers["etag"]) == (MASK, read.headers["etag"])
+    # There is nothing that the mask could stand for.
+    problem(api.put("connections/a", json={**CONNECTION, "password": MASK}), 412, "secret_key")
+    again = api.put("connections/a", json=CONNECTION, headers={"if-match": read.headers["etag"]})
+    assert again.status_code == 200, again.text
+    assert running.store.connection("a").spec.password.get_secret_value() == "hunter2"
+
+
+@pytest.mark.parametrize("path", ["pipelines", "audit", "users", "connections", "alerts/history"])
+def test_no_offset_is_too_far(api: httpx.Client, path: str) -> None:
+    assert api.get(path, params={"offset": 2**53}).json()["items"] == []
+    problem(api.get(path, params={"offset": 2**64}), 422, "invalid_spec")
 
 
 def test_testing_a_connection_that_leads_nowhere(api: httpx.Client, pipeline: PipelineSpec) -> None:

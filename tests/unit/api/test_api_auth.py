@@ -133,6 +133,14 @@ def test_two_tabs_may_renew_at_once(api: httpx.Client, running: Running) -> None
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(renew, range(2)))
     assert [a.status_code for a in answers] == [200, 200]
+    first, second = (a.json()["refresh_token"] for a in answers)
+    # Whichever cookie lands last, it is the session's.
+    assert first == second != entered["refresh_token"]
+    with people.client(running) as tab:
+        assert renew(0).json()["refresh_token"] == first
+        third = tab.post("auth/refresh", json={"refresh_token": first})
+        assert third.status_code == 200
+        assert third.json()["refresh_token"] not in (first, entered["refresh_token"])
 
 
 def test_cookies_are_for_this_site_only(api: httpx.Client, running: Running) -> None:

@@ -221,7 +221,7 @@ def metrics(
     id: str,
     start_time: StartTime = None,
     end_time: EndTime = None,
-    limit: Annotated[int, Query(ge=1, le=2000)] = 1000,
+    limit: Annotated[int, Query(ge=1, le=2000)] = 1100,
 ) -> Response:
     """Samples of the last hour, or of a window; the longer it is, the coarser they are."""
     # Already in its form: validating a thousand samples would cost more than reading them.

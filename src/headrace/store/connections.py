@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import Row, insert, or_, select, update
 
 from headrace.errors import Conflict, NotFound, Precondition
 from headrace.spec.models import ConnectionSpec
@@ -115,10 +115,10 @@ class Connections(Part):
             ]
 
     def sweep_connection_tests(self, days: int = 90) -> int:
-        """Forget older tests; how many."""
-        old = connection_tests.c.tested_at < now() - timedelta(days=days)
-        with self._writing() as transaction:
-            return int(transaction.execute(delete(connection_tests).where(old)).rowcount)
+        """Forget older tests, a batch at a time; how many."""
+        return self._forget(
+            connection_tests.c.id, connection_tests.c.tested_at < now() - timedelta(days=days)
+        )
 
     def rotate_secrets(self) -> int:
         """Encrypt all secrets with the first key again; returns how many."""

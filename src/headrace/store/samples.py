@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, Row, cast, delete, func, insert, literal, select
+from sqlalchemy import ColumnElement, Integer, Row, and_, cast, func, insert, literal, select
 
 from headrace.store.base import Part, Transaction, pipeline_id
 from headrace.store.database import now
@@ -26,7 +26,6 @@ RESOLUTIONS: Mapping[int, timedelta] = {
 POINTS = 1100
 # A sample takes its time to be committed, and workers' clocks differ: so long a span waits before it is rolled up.
 LATE = timedelta(minutes=1)
-_BATCH = 10_000
 _m = pipeline_metrics.c
 
 
@@ -193,9 +192,7 @@ class Samples(Part):
         gone = 0
         for step, kept in RESOLUTIONS.items():
             until = now() - (timedelta(days=days) if step == max(RESOLUTIONS) else kept)
-            some = select(_m.id).where(_m.resolution == step, _m.timestamp < until).limit(_BATCH)
-            with self._writing() as transaction:
-                gone += transaction.execute(delete(pipeline_metrics).where(_m.id.in_(some))).rowcount
+            gone += self._forget(_m.id, and_(_m.resolution == step, _m.timestamp < until))
         return gone
 
 

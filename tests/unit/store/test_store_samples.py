@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import insert
 
 from headrace.spec.models import PipelineSpec
-from headrace.store import Store
+from headrace.store import Store, base
 from headrace.store.samples import LATE, RESOLUTIONS, resolution
 from headrace.store.schema import pipeline_metrics
 
@@ -126,6 +126,29 @@ def test_what_is_old_goes(store: Store, pipeline: PipelineSpec) -> None:
     store.log("p", "info", "t", "x")
     assert store.sweep_logs(1) == 0
     assert store.sweep_logs(-1) == 1
+
+
+def test_nothing_is_forgotten_in_one_long_transaction(
+    store: Store, pipeline: PipelineSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "BATCH", 2)
+    for _ in range(3):
+        store.audit("pipeline", "p", "created")
+        store.log("p", "info", "t", "x")
+        store.add_metrics("p")
+        store.add_connection_test("a", "ok", 1.0, None)
+        store.finish_request(store.ask("p", "verify"))
+    store.ask("p", "verify")
+    fill(store, datetime.now(UTC) - RESOLUTIONS[10] - timedelta(hours=1), 30)
+    for sweep in (
+        lambda: store.sweep_audits(-1),
+        lambda: store.sweep_logs(-1),
+        lambda: store.sweep_metrics(31),
+        lambda: store.sweep_connection_tests(-1),
+        lambda: store.sweep_requests(-1),
+    ):
+        assert [sweep(), sweep(), sweep()] == [2, 1, 0]
+    assert store.take_request("p") is not None
 
 
 @pytest.mark.parametrize("name", ["p"])

@@ -19,8 +19,14 @@ from headrace.store import Store
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    settings = Settings(tmp_path, kafka="127.0.0.1:1", connect="http://127.0.0.1:1")
+def connect() -> str:
+    """Where Kafka Connect would be; nobody answers there."""
+    return "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def running(tmp_path: Path, connect: str) -> Iterator[Running]:
+    settings = Settings(tmp_path, kafka="127.0.0.1:1", connect=connect)
     server = serving.Server(serving.config(create_app(settings), settings, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -24,10 +24,10 @@ class Answers(BaseHTTPRequestHandler):
         assert isinstance(server, Server)
         with server.lock:
             server.asked += 1
-        if server.away or self.path == "/drop":
-            return
         if self.path == "/slow":
             server.over.wait(0.5)
+        if server.away or self.path == "/drop":
+            return
         body = b"[1]"
         self.send_response(200)
         self.send_header("content-length", str(len(body) if self.path != "/drip" else 10_000))
@@ -117,7 +117,10 @@ def test_while_it_is_away_one_call_in_a_while_tries(
     # Time for a trial: of those that come at once one is let through.
     asked._fuse._until = 0.0
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(lambda _: code(asked), range(8))) <= {"connect_resting", "connect_unreachable"}
+        assert set(pool.map(lambda _: code(asked, "/slow"), range(8))) <= {
+            "connect_resting",
+            "connect_unreachable",
+        }
     assert server.asked == before + 1
     server.away = False
     asked._fuse._until = 0.0

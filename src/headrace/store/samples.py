@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Integer, Row, and_, cast, func, insert, li
 from headrace.store.base import Part, Transaction, pipeline_id
 from headrace.store.database import now
 from headrace.store.records import Metric
-from headrace.store.schema import pipeline_metrics, pipelines
+from headrace.store.schema import pipeline_metrics
 
 # Seconds between samples -> how long they are kept; the last is kept as long as the settings say.
 RESOLUTIONS: Mapping[int, timedelta] = {
@@ -120,17 +120,17 @@ class Samples(Part):
             for values in self._coarser(transaction, min(RESOLUTIONS), step, fits)
         ]
 
-    def last_metrics(self, within: timedelta = timedelta(minutes=2)) -> dict[str, Metric]:
-        """Pipeline -> its last sample, where that is not older."""
+    def last_metrics(
+        self, pipelines: Sequence[str], within: timedelta = timedelta(minutes=2)
+    ) -> dict[str, Metric]:
+        """Id of a pipeline -> its last sample, where that is not older."""
+        recent = (_m.resolution == min(RESOLUTIONS), _m.timestamp > now() - within)
         newest = (
-            select(func.max(_m.id))
-            .where(_m.resolution == min(RESOLUTIONS), _m.timestamp > now() - within)
-            .group_by(_m.pipeline_id)
+            select(func.max(_m.id)).where(_m.pipeline_id.in_(pipelines), *recent).group_by(_m.pipeline_id)
         )
-        query = select(pipeline_metrics, pipelines.c.name.label("pipeline")).join(pipelines)
         with self._reading() as transaction:
-            rows = transaction.execute(query.where(_m.id.in_(newest), pipelines.c.deleted_at.is_(None)))
-            return {r.pipeline: _metric(r) for r in rows}
+            rows = transaction.execute(select(pipeline_metrics).where(_m.id.in_(newest)))
+            return {r.pipeline_id: _metric(r) for r in rows}
 
     def roll_up(self, at: datetime | None = None) -> int:
         """Make the coarser samples of every span that is over and has none yet; how many. Repeating it adds nothing.

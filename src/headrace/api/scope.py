@@ -11,7 +11,7 @@ from headrace.control.cases import Cases
 
 JSON = dict[str, Any]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many items")]
-Offset = Annotated[int, Query(ge=0, le=2**62, description="Skip so many items")]
+Offset = Annotated[int, Query(ge=0, le=2**53, description="Skip so many items")]
 
 
 def _cases(request: Request) -> Cases:

@@ -13,7 +13,7 @@ from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
 from headrace.api.schemas import DiscoveredTable
-from headrace.api.scope import JSON, Limit, Offset, Use, page
+from headrace.api.scope import JSON, Limit, Offset, Use, paged
 
 router = APIRouter(tags=["connections"], route_class=Guarded)
 Sort = Literal["name", "-name", "host", "-host", "created_at", "-created_at", "updated_at", "-updated_at"]
@@ -36,9 +36,8 @@ def listed(
     offset: Offset = 0,
 ) -> JSON:
     """All connections, secrets masked."""
-    found = [c for c in use.connections() if (engine is None or c["engine"] == engine) and _fits(c, q)]
-    found.sort(key=lambda c: str(c[sort.removeprefix("-")]), reverse=sort.startswith("-"))
-    return page(found, limit, offset)
+    items, total = use.connections(q, engine, sort, limit, offset)
+    return paged(items, total, limit, offset)
 
 
 @router.get("/connections/schema", response_model=dict[str, Any])
@@ -85,17 +84,14 @@ def log_in(use: Use, id: str) -> JSON:
 @router.get("/connections/{id}/tests", response_model=Page[ConnectionTestAnswer])
 def past_tests(use: Use, id: str, limit: Limit = 50, offset: Offset = 0) -> JSON:
     """Past tests, newest first."""
-    return page(use.connection_tests(id), limit, offset)
+    items, total = use.connection_tests(id, limit, offset)
+    return paged(items, total, limit, offset)
 
 
 @router.get("/connections/{id}/tables", response_model=ConnectionTables)
 def tables(use: Use, id: str) -> JSON:
     """The tables behind a connection, with columns, keys and estimates."""
     return use.discover(id)
-
-
-def _fits(connection: JSON, q: str | None) -> bool:
-    return q is None or any(q.lower() in str(connection[f]).lower() for f in ("name", "host", "database"))
 
 
 def _tag(connection: JSON) -> str:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from headrace.api.answers import ErrorAnswer, LagAnswer, Phase, Status
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
-from headrace.api.scope import JSON, Limit, Offset, page, paged
+from headrace.api.scope import JSON, Limit, Offset, paged
 from headrace.api.scope import Use as Cases
 from headrace.control.monitoring import Monitoring, aware
 
@@ -221,7 +221,7 @@ def metrics(
     id: str,
     start_time: StartTime = None,
     end_time: EndTime = None,
-    limit: Annotated[int, Query(ge=1, le=2000)] = 1000,
+    limit: Annotated[int, Query(ge=1, le=2000)] = 1100,
 ) -> Response:
     """Samples of the last hour, or of a window; the longer it is, the coarser they are."""
     # Already in its form: validating a thousand samples would cost more than reading them.
@@ -279,26 +279,14 @@ def pipelines(
     offset: Offset = 0,
 ) -> JSON:
     """Every pipeline in figures."""
-    found = [p for p in use.pipelines(status) if q is None or q in p["name"]]
-    if sort.endswith("lag"):
-        found.sort(key=lambda p: p["lag"]["seconds"] or 0.0)
-    if sort.startswith("-"):
-        found.reverse()
-    return page(found, limit, offset)
+    items, total = use.pipelines(status, q, sort, limit, offset)
+    return paged(items, total, limit, offset)
 
 
 @router.get("/monitoring/lag", response_model=Lags)
 def lags(use: Use, limit: Limit = 100) -> JSON:
     """The lag of all pipelines, the worst first."""
-    found = use.pipelines(None)
-    found.sort(key=lambda p: p["lag"]["seconds"] or 0.0, reverse=True)
-    return {
-        "pipelines": len(found),
-        "events": sum(p["lag"]["events"] or 0 for p in found),
-        "bytes": sum(p["lag"]["bytes"] or 0 for p in found),
-        "worst_seconds": max((p["lag"]["seconds"] or 0.0 for p in found), default=None),
-        "items": found[:limit],
-    }
+    return use.lags(limit)
 
 
 @router.get("/monitoring/metrics", response_model=System)

@@ -8,16 +8,23 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-import pybreaker
 
+from headrace.capture.fuse import Crowded, Fuse, Resting
 from headrace.entering import http_arguments
 from headrace.errors import Bug, Conflict, HeadraceError, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
 
-_TIMEOUT = httpx.Timeout(10.0, connect=2.0)
+_CONNECT_SECONDS = 2.0
+_CALL_SECONDS = 10.0
 _PATIENCE = 3.0
+# All of one call, with what is tried again; a read holds a thread that others wait for.
+_READ_SECONDS = 5.0
+_WRITE_SECONDS = _PATIENCE + _CALL_SECONDS
 _FAILURES = 5
 _REST_SECONDS = 5.0
+# The server has forty threads.
+_AT_ONCE = 10
+_TURN_SECONDS = 0.2
 # What may be asked again without doing it twice.
 _REPEATABLE = frozenset({"GET", "PUT"})
 
@@ -26,7 +33,8 @@ class Rest:
     """One HTTP service with Kafka Connect's manners (a schema registry has them too). Threads may share it.
 
     name, what: of the service in codes and in words. Every call raises the error of the service's answer, with its
-    own status as ``http_status`` in the context, or Unavailable ``<name>_unreachable`` and ``<name>_resting``.
+    own status as ``http_status`` in the context, or Unavailable ``<name>_unreachable``, ``<name>_resting`` and
+    ``<name>_crowded``.
     """
 
     def __init__(
@@ -34,13 +42,16 @@ class Rest:
     ) -> None:
         self._http = httpx.Client(
             base_url=url.rstrip("/"),
-            timeout=_TIMEOUT,
-            limits=httpx.Limits(max_connections=20, keepalive_expiry=30),
+            limits=httpx.Limits(max_connections=_AT_ONCE, keepalive_expiry=30),
             **http_arguments(security),
         )
         self.name, self.what = name, what
-        self._fuse = pybreaker.CircuitBreaker(
-            _FAILURES, _REST_SECONDS, exclude=[lambda e: not isinstance(e, httpx.TransportError)]
+        self._fuse = Fuse(
+            httpx.TransportError,
+            failures=_FAILURES,
+            rest=_REST_SECONDS,
+            most=_AT_ONCE,
+            patience=_TURN_SECONDS,
         )
 
     def close(self) -> None:
@@ -53,10 +64,12 @@ class Rest:
 
     def call(self, method: str, path: str, *, body: Any = None, params: Any = None) -> Any:
         """One call; what may be repeated is, with jitter, while the service is busy or its connection breaks."""
-        until, pause = time.monotonic() + _PATIENCE, 0.1
+        began, pause = time.monotonic(), 0.1
+        end = began + (_READ_SECONDS if method == "GET" else _WRITE_SECONDS)
+        until = min(end, began + _PATIENCE)
         while True:
             try:
-                return self._answer(method, path, self._once(method, path, body, params))
+                return self._answer(method, path, self._once(method, path, body, params, end))
             except HeadraceError as error:
                 passing = error.code in (f"{self.name}_busy", f"{self.name}_unreachable")
                 if not passing or method not in _REPEATABLE or time.monotonic() + pause > until:
@@ -64,22 +77,32 @@ class Rest:
             time.sleep(pause * random.uniform(0.5, 1.5))  # nosec B311: jitter, no secret
             pause *= 2
 
-    def _once(self, method: str, path: str, body: Any, params: Any) -> httpx.Response:
+    def _once(self, method: str, path: str, body: Any, params: Any, end: float) -> httpx.Response:
         try:
-            answer: httpx.Response = self._fuse.call(
-                self._http.request, method, path, json=body, params=params
-            )
-        except pybreaker.CircuitBreakerError as error:
-            if not isinstance(error.__cause__, httpx.TransportError):
-                raise self._resting() from None
-            raise self._away(error.__cause__) from None
+            with self._fuse.turn():
+                return self._whole(method, path, body, params, end)
+        except Resting:
+            raise self._resting() from None
+        except Crowded:
+            raise self._crowded() from None
         except httpx.TransportError as error:
             raise self._away(error) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Invalid(
                 "bad_request", f"{self.what} cannot be asked that: {type(error).__name__}"
             ) from None
-        return answer
+
+    def _whole(self, method: str, path: str, body: Any, params: Any, end: float) -> httpx.Response:
+        """The answer with its content; ReadTimeout also when it comes so slowly that it is not there at the end."""
+        left = max(0.1, min(_CALL_SECONDS, end - time.monotonic()))
+        patience = httpx.Timeout(left, connect=min(left, _CONNECT_SECONDS))
+        content = bytearray()
+        with self._http.stream(method, path, json=body, params=params, timeout=patience) as answer:
+            for piece in answer.iter_bytes():
+                content += piece
+                if time.monotonic() > end:
+                    raise httpx.ReadTimeout("slow", request=answer.request)
+        return httpx.Response(answer.status_code, content=bytes(content))
 
     def _answer(self, method: str, path: str, answer: httpx.Response) -> Any:
         if not answer.is_success:
@@ -104,6 +127,14 @@ class Rest:
             f"{self.what} did not answer several times; it is asked again in a few seconds",
             "Check that it runs (`headrace status`).",
             {"retry_after": int(_REST_SECONDS)},
+        )
+
+    def _crowded(self) -> Unavailable:
+        return Unavailable(
+            f"{self.name}_crowded",
+            f"Others wait for {self.what} already",
+            "Try again in a moment.",
+            {"retry_after": 1},
         )
 
     def _problem(self, method: str, path: str, answer: httpx.Response) -> HeadraceError:

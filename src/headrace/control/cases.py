@@ -276,9 +276,12 @@ class Cases:
 
     # --- connections
 
-    def connections(self) -> list[JSON]:
-        """All connections, secrets masked."""
-        return [forms.connection(c) for c in self._store.connections(lost=True)]
+    def connections(
+        self, q: str | None, engine: str | None, sort: str, limit: int, offset: int
+    ) -> tuple[list[JSON], int]:
+        """A page of connections, secrets masked, and how many fit."""
+        found, total = self._store.connections(q, engine, sort, limit, offset, lost=True)
+        return [forms.connection(c) for c in found], total
 
     def connection(self, name: str) -> JSON:
         """One connection, secrets masked; NotFound."""
@@ -333,9 +336,10 @@ class Cases:
         self._store.add_connection_test(name, "ok", found["response_time_ms"], None)
         return {"name": connection.name, **found}
 
-    def connection_tests(self, name: str) -> list[JSON]:
-        """Past tests, newest first."""
-        return [forms.connection_test(t) for t in self._store.connection_tests(name)]
+    def connection_tests(self, name: str, limit: int, offset: int) -> tuple[list[JSON], int]:
+        """A page of past tests, newest first, and how many there are."""
+        found, total = self._store.connection_tests(name, limit, offset)
+        return [forms.connection_test(t) for t in found], total
 
     def discover(self, name: str) -> JSON:
         """``{"name", "tables": [...]}`` with columns, keys and estimates."""

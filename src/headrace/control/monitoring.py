@@ -107,10 +107,23 @@ class Monitoring:
 
     # --- all
 
-    def pipelines(self, status: str | None) -> list[JSON]:
-        """Every pipeline in figures."""
-        last = self._store.last_metrics()
-        return [_figures(row, last.get(row["name"])) for row in self._store.figures(status)]
+    def pipelines(
+        self, status: str | None, q: str | None, sort: str, limit: int, offset: int
+    ) -> tuple[list[JSON], int]:
+        """A page of pipelines in figures, and how many fit."""
+        rows = self._store.figures(status, q, sort, limit, offset)
+        return self._in_figures(rows), self._store.lag_sums(status, q)["pipelines"]
+
+    def lags(self, limit: int) -> JSON:
+        """Sums over all pipelines, and those that are furthest behind."""
+        return {
+            **self._store.lag_sums(),
+            "items": self._in_figures(self._store.figures(sort="-lag", limit=limit)),
+        }
+
+    def _in_figures(self, rows: list[JSON]) -> list[JSON]:
+        last = self._store.last_metrics([row["id"] for row in rows])
+        return [_figures(row, last.get(row["id"])) for row in rows]
 
     def system(self) -> JSON:
         """This process and its machine."""
@@ -234,7 +247,10 @@ def window(start: datetime | None, end: datetime | None) -> tuple[datetime | Non
 
 
 def aware(instant: datetime | None) -> datetime | None:
-    """An instant with its zone; one without is taken for UTC."""
+    """An instant with its zone; one without is taken for UTC. Invalid ``bad_window`` at the ends of time."""
+    if instant is not None and not datetime.min.year < instant.year < datetime.max.year:
+        # A zone, or an hour more or less, would lead out of what a computer can say.
+        raise Invalid("bad_window", f"Nothing happened in the year {instant.year}", "Name a nearer time.")
     return instant.replace(tzinfo=UTC) if instant is not None and instant.tzinfo is None else instant
 
 

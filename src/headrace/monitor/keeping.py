@@ -47,11 +47,11 @@ class Keeping:
             store.sweep_events,
             store.sweep_once,
             store.sweep_sessions,
+            lambda: store.sweep_audits(keep.audit),
+            store.sweep_requests,
+            store.sweep_connection_tests,
         ):
             self._until_done(each)
-        self._safely(lambda: store.sweep_audits(keep.audit))
-        self._safely(store.sweep_requests)
-        self._safely(store.sweep_connection_tests)
 
     def _until_done(self, sweep: Callable[[], int]) -> None:
         for _ in range(_MOST_BATCHES):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, select
+from sqlalchemy import Row, Select, func, insert, select
 
 from headrace.actor import current
 from headrace.store.base import Part
@@ -80,10 +80,8 @@ class Audits(Part):
             after = rows[-1].id
 
     def sweep_audits(self, days: int) -> int:
-        """Forget what is older; how many."""
-        with self._writing() as transaction:
-            old = audit_logs.c.timestamp < now() - timedelta(days=days)
-            return int(transaction.execute(delete(audit_logs).where(old)).rowcount)
+        """Forget what is older, a batch at a time; how many."""
+        return self._forget(audit_logs.c.id, audit_logs.c.timestamp < now() - timedelta(days=days))
 
 
 def audit_row(

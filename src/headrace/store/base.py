@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Connection, Engine, Row, String, bindparam, select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, String, bindparam, delete, select
 
 from headrace.errors import NotFound
 from headrace.store.database import reading, writing
@@ -17,6 +17,8 @@ from headrace.store.wake import Wake
 Transaction = Connection
 # Left in a transaction's notes by whoever published an event in it.
 PUBLISHED = "headrace published"
+# So many rows are forgotten in one transaction, so that nobody waits for it long.
+BATCH = 10_000
 _given = bindparam("given", type_=String)
 # Made once: building and hashing them for every call costs more than the database does.
 # A plain OR would have SQLite look at every pipeline.
@@ -44,6 +46,12 @@ class Part:
             published = transaction.info.pop(PUBLISHED, False)
         if published:
             self.wake.tell()
+
+    def _forget(self, key: Column[Any], old: ColumnElement[bool]) -> int:
+        """Delete a batch of the old rows of the key's table; how many."""
+        some = select(key).where(old).limit(BATCH)
+        with self._writing() as transaction:
+            return int(transaction.execute(delete(key.table).where(key.in_(some))).rowcount)
 
 
 def new_id() -> str:

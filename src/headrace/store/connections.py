@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Row, delete, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, or_, select, update
 
 from headrace.errors import Conflict, NotFound, Precondition
 from headrace.spec.models import ConnectionSpec
@@ -71,11 +71,34 @@ class Connections(Part):
         with self._reading() as transaction:
             return self._record(_existing(transaction, name), lost)
 
-    def connections(self, *, lost: bool = False) -> list[Connection]:
-        """All, by name. lost: as for one."""
-        query = select(connections).where(connections.c.deleted_at.is_(None)).order_by(connections.c.name)
+    def connections(
+        self,
+        q: str | None = None,
+        engine: str | None = None,
+        sort: str = "name",
+        limit: int | None = None,
+        offset: int = 0,
+        *,
+        lost: bool = False,
+    ) -> tuple[list[Connection], int]:
+        """A page, and how many fit. q: part of the name, host or database. sort: a column, ``-`` descending.
+
+        lost: as for one.
+        """
+        own = connections.c
+        fits: list[ColumnElement[bool]] = [own.deleted_at.is_(None)]
+        if engine is not None:
+            fits.append(own.database_type == engine)
+        if q is not None:
+            fits.append(or_(*(c.icontains(q, autoescape=True) for c in (own.name, own.host, own.database))))
+        column = own[sort.removeprefix("-")]
+        order = column.desc() if sort.startswith("-") else column.asc()
+        query = select(connections).where(*fits).order_by(order, own.name).limit(limit).offset(offset)
         with self._reading() as transaction:
-            return [self._record(row, lost) for row in transaction.execute(query)]
+            total = transaction.execute(
+                select(func.count()).select_from(connections).where(*fits)
+            ).scalar_one()
+            return [self._record(row, lost) for row in transaction.execute(query)], total
 
     def delete_connection(self, name: str) -> None:
         """Take it away (secrets wiped); Conflict ``connection_in_use`` naming the pipelines that use it."""
@@ -109,21 +132,26 @@ class Connections(Part):
             tested = {"last_tested_at": at, "last_test_status": status}
             transaction.execute(update(connections).where(connections.c.id == row.id).values(**tested))
 
-    def connection_tests(self, name: str, limit: int = 50) -> list[ConnectionTest]:
-        """Past tests, newest first."""
+    def connection_tests(
+        self, name: str, limit: int = 50, offset: int = 0
+    ) -> tuple[list[ConnectionTest], int]:
+        """A page of past tests, newest first, and how many there are."""
         with self._reading() as transaction:
-            row = _existing(transaction, name)
-            query = select(connection_tests).where(connection_tests.c.connection_id == row.id)
-            rows = transaction.execute(query.order_by(connection_tests.c.id.desc()).limit(limit))
+            ours = connection_tests.c.connection_id == _existing(transaction, name).id
+            total = transaction.execute(
+                select(func.count()).select_from(connection_tests).where(ours)
+            ).scalar_one()
+            query = select(connection_tests).where(ours).order_by(connection_tests.c.id.desc())
             return [
-                ConnectionTest(r.test_status, r.response_time_ms, r.error_message, r.tested_at) for r in rows
-            ]
+                ConnectionTest(r.test_status, r.response_time_ms, r.error_message, r.tested_at)
+                for r in transaction.execute(query.limit(limit).offset(offset))
+            ], total
 
     def sweep_connection_tests(self, days: int = 90) -> int:
-        """Forget older tests; how many."""
-        old = connection_tests.c.tested_at < now() - timedelta(days=days)
-        with self._writing() as transaction:
-            return int(transaction.execute(delete(connection_tests).where(old)).rowcount)
+        """Forget older tests, a batch at a time; how many."""
+        return self._forget(
+            connection_tests.c.id, connection_tests.c.tested_at < now() - timedelta(days=days)
+        )
 
     def rotate_secrets(self) -> int:
         """Encrypt all secrets with the first key again; returns how many."""

@@ -17,7 +17,6 @@ from headrace.store.events import publish, publish_all
 from headrace.store.records import DeadLetter, LogLine, PipelineConnector, Run
 from headrace.store.schema import dead_letters, pipeline_connectors, pipeline_logs, pipeline_runs
 
-_BATCH = 10_000
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -79,13 +78,7 @@ class Journal(Part):
 
     def sweep_logs(self, days: int) -> int:
         """Forget older lines, a batch at a time; how many."""
-        some = (
-            select(pipeline_logs.c.id).where(pipeline_logs.c.ts < now() - timedelta(days=days)).limit(_BATCH)
-        )
-        with self._writing() as transaction:
-            return int(
-                transaction.execute(delete(pipeline_logs).where(pipeline_logs.c.id.in_(some))).rowcount
-            )
+        return self._forget(pipeline_logs.c.id, pipeline_logs.c.ts < now() - timedelta(days=days))
 
     def run_started(self, name: str, run_type: str, **metadata: Any) -> str:
         """Begin a run (``load``, ``resync``, ``stream``, ...); its id."""

@@ -104,11 +104,7 @@ class Pipelines(Part):
         spec, generation and error are the JSON text as stored: reading a thousand specs would cost a list a tenth of
         a second.
         """
-        fits: list[ColumnElement[bool]] = [pipelines.c.deleted_at.is_(None)]
-        if status:
-            fits.append((pipelines.c.status == status) | (pipelines.c.phase == status))
-        if q:
-            fits.append(pipelines.c.name.contains(q, autoescape=True))
+        fits = _fits(status, q)
         column = pipelines.c[sort.removeprefix("-")]
         order = column.desc() if sort.startswith("-") else column
         query = _LISTED.where(*fits).order_by(order, pipelines.c.id).limit(limit).offset(offset)
@@ -116,21 +112,35 @@ class Pipelines(Part):
             total = transaction.execute(select(func.count()).select_from(pipelines).where(*fits)).scalar_one()
             return list(transaction.execute(query)), total
 
-    def figures(self, status: str | None = None) -> list[dict[str, Any]]:
-        """Name, status, phase, lag, error and tables by state of every pipeline, without their specs."""
+    def figures(
+        self,
+        status: str | None = None,
+        q: str | None = None,
+        sort: str = "name",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Id, name, status, phase, lag, error and tables by state of pipelines, without their specs.
+
+        q: part of the name. sort: ``name`` or ``lag``, ``-`` descending.
+        """
         columns = (pipelines.c.id, pipelines.c.name, pipelines.c.status, pipelines.c.phase)
-        query = select(*columns, pipelines.c.lag, pipelines.c.error).where(pipelines.c.deleted_at.is_(None))
-        if status:
-            query = query.where((pipelines.c.status == status) | (pipelines.c.phase == status))
+        query = select(*columns, pipelines.c.lag, pipelines.c.error).where(*_fits(status, q))
+        key = func.coalesce(_lag("seconds"), 0.0) if sort.endswith("lag") else pipelines.c.name
+        query = query.order_by(key.desc() if sort.startswith("-") else key.asc(), pipelines.c.name)
         counted = select(
             pipeline_tables.c.pipeline_id, pipeline_tables.c.state, func.count().label("tables")
         ).group_by(pipeline_tables.c.pipeline_id, pipeline_tables.c.state)
         with self._reading() as transaction:
+            rows = transaction.execute(query.limit(limit).offset(offset)).all()
+            if limit is not None:
+                counted = counted.where(pipeline_tables.c.pipeline_id.in_([r.id for r in rows]))
             tables: dict[str, dict[str, int]] = {}
             for row in transaction.execute(counted):
                 tables.setdefault(row.pipeline_id, {})[row.state] = row.tables
             return [
                 {
+                    "id": r.id,
                     "name": r.name,
                     "status": r.status,
                     "phase": r.phase,
@@ -138,8 +148,21 @@ class Pipelines(Part):
                     "error": r.error,
                     "tables": tables.get(r.id, {}),
                 }
-                for r in transaction.execute(query.order_by(pipelines.c.name))
+                for r in rows
             ]
+
+    def lag_sums(self, status: str | None = None, q: str | None = None) -> dict[str, Any]:
+        """Of the pipelines that fit: how many, events and bytes behind in all, and the worst lag in seconds."""
+        events, size, worst = _lag("events"), _lag("bytes"), func.coalesce(_lag("seconds"), 0.0)
+        query = select(func.count(), func.sum(events), func.sum(size), func.max(worst)).select_from(pipelines)
+        with self._reading() as transaction:
+            count, events_, size_, worst_ = transaction.execute(query.where(*_fits(status, q))).one()
+            return {
+                "pipelines": count,
+                "events": int(events_ or 0),
+                "bytes": int(size_ or 0),
+                "worst_seconds": worst_,
+            }
 
     def connector_owners(self) -> dict[str, str]:
         """Connector -> the pipeline whose generation it is of."""
@@ -221,6 +244,22 @@ class Pipelines(Part):
             changed = _record(pipeline_row(transaction, row.id))
             _tell(transaction, changed, values)
             return changed
+
+
+def _fits(status: str | None, q: str | None) -> list[ColumnElement[bool]]:
+    """Those that are there, of a status or phase, with q as a part of the name."""
+    fits: list[ColumnElement[bool]] = [pipelines.c.deleted_at.is_(None)]
+    if status:
+        fits.append((pipelines.c.status == status) | (pipelines.c.phase == status))
+    if q:
+        fits.append(pipelines.c.name.contains(q, autoescape=True))
+    return fits
+
+
+def _lag(what: str) -> ColumnElement[float]:
+    # As a float: PostgreSQL's integer has no room for more than two gigabytes.
+    found: ColumnElement[float] = pipelines.c.lag[what].as_float()
+    return found
 
 
 def _tell(transaction: Transaction, pipeline: Pipeline, values: dict[str, Any]) -> None:

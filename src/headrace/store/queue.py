@@ -66,10 +66,8 @@ class Queue(Part):
             return _request(transaction, requests.c.id == id_)
 
     def sweep_requests(self, days: int = 7) -> int:
-        """Forget requests that were answered so long ago; how many."""
-        old = requests.c.finished_at < now() - timedelta(days=days)
-        with self._writing() as transaction:
-            return int(transaction.execute(delete(requests).where(old)).rowcount)
+        """Forget requests that were answered so long ago, a batch at a time; how many."""
+        return self._forget(requests.c.number, requests.c.finished_at < now() - timedelta(days=days))
 
     def requeue_requests(self, name: str) -> int:
         """Requests that a dead worker left ``running`` are queued again; how many."""

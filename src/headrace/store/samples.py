@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from datetime import datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Integer, cast, delete, func, insert, literal, select
+from sqlalchemy import ColumnElement, Integer, and_, cast, func, insert, literal, select
 
-from headrace.store.base import Part, pipeline_id
+from headrace.store.base import Part, Transaction, pipeline_id
 from headrace.store.database import now
 from headrace.store.records import Metric
-from headrace.store.schema import pipeline_metrics, pipelines
+from headrace.store.schema import pipeline_metrics
 
 # Seconds between samples -> how long they are kept; the last is kept as long as the settings say.
 RESOLUTIONS: Mapping[int, timedelta] = {
@@ -21,8 +22,10 @@ RESOLUTIONS: Mapping[int, timedelta] = {
     600: timedelta(days=14),
     3600: timedelta(days=31),
 }
-POINTS = 1000
-_BATCH = 10_000
+# Seven days of ten minutes are 1008.
+POINTS = 1100
+# A sample takes its time to be committed, and workers' clocks differ: so long a span waits before it is rolled up.
+LATE = timedelta(minutes=1)
 _m = pipeline_metrics.c
 _COLUMNS = tuple(_m[name] for name in Metric._fields)
 
@@ -74,29 +77,61 @@ class Samples(Part):
     ) -> list[Metric]:
         """Samples between the two instants, the oldest first; the newest ``limit`` of them.
 
-        Of the finest resolution that reaches back to ``start`` and has no more than about a thousand of them.
+        Of the finest resolution that reaches back to ``start`` and has no more than about a thousand of them. What is
+        not rolled up yet is summed up here, so that the last of them may still grow.
         """
         step = resolution(start, end)
         with self._reading() as transaction:
-            fits = [_m.pipeline_id == pipeline_id(transaction, name), _m.resolution == step]
+            id_ = pipeline_id(transaction, name)
+            fits = [_m.pipeline_id == id_, _m.resolution == step]
             if start:
                 fits.append(_m.timestamp >= start)
             if end:
                 fits.append(_m.timestamp < end)
             query = select(*_COLUMNS).where(*fits).order_by(_m.timestamp.desc()).limit(limit)
-            return [Metric._make(row) for row in reversed(transaction.execute(query).all())]
+            found = [Metric._make(row) for row in reversed(transaction.execute(query).all())]
+            return (found + self._open(transaction, id_, step, found, start, end))[-limit:]
 
-    def last_metrics(self, within: timedelta = timedelta(minutes=2)) -> dict[str, Metric]:
-        """Pipeline -> its last sample, where that is not older."""
+    def _open(
+        self,
+        transaction: Transaction,
+        id_: str,
+        step: int,
+        found: list[Metric],
+        start: datetime | None,
+        end: datetime | None,
+    ) -> list[Metric]:
+        """What follows those that were found, made of the finest samples."""
+        if step == min(RESOLUTIONS) or start is None:
+            return []
+        span = timedelta(seconds=step)
+        after = found[-1].timestamp + span if found else _floor(start + span - timedelta.resolution, step)
+        fits = [_m.pipeline_id == id_, _m.timestamp >= after]
+        if end:
+            fits.append(_m.timestamp < end)
+        return [
+            Metric(
+                timestamp=values["timestamp"],
+                **{f: values[f] for f in _SUMMED},
+                source_offset=None,
+                target_offset=None,
+                connector_status=None,
+                resolution=step,
+            )
+            for values in self._coarser(transaction, min(RESOLUTIONS), step, fits)
+        ]
+
+    def last_metrics(
+        self, pipelines: Sequence[str], within: timedelta = timedelta(minutes=2)
+    ) -> dict[str, Metric]:
+        """Id of a pipeline -> its last sample, where that is not older."""
+        recent = (_m.resolution == min(RESOLUTIONS), _m.timestamp > now() - within)
         newest = (
-            select(func.max(_m.id))
-            .where(_m.resolution == min(RESOLUTIONS), _m.timestamp > now() - within)
-            .group_by(_m.pipeline_id)
+            select(func.max(_m.id)).where(_m.pipeline_id.in_(pipelines), *recent).group_by(_m.pipeline_id)
         )
-        query = select(pipelines.c.name, *_COLUMNS).join(pipelines, pipelines.c.id == _m.pipeline_id)
+        query = select(_m.pipeline_id, *_COLUMNS).where(_m.id.in_(newest))
         with self._reading() as transaction:
-            rows = transaction.execute(query.where(_m.id.in_(newest), pipelines.c.deleted_at.is_(None)))
-            return {name: Metric._make(figures) for name, *figures in rows}
+            return {id_: Metric._make(figures) for id_, *figures in transaction.execute(query)}
 
     def roll_up(self, at: datetime | None = None) -> int:
         """Make the coarser samples of every span that is over and has none yet; how many. Repeating it adds nothing.
@@ -110,42 +145,40 @@ class Samples(Part):
         return made
 
     def _roll_up(self, fine: int, coarse: int, at: datetime) -> int:
-        bucket = self._bucket(coarse)
         with self._writing() as transaction:
             last = select(func.max(_m.timestamp)).where(_m.resolution == coarse)
             done = transaction.execute(last).scalar()
-            begin = (done + timedelta(seconds=coarse)) if done else at - RESOLUTIONS[fine]
-            end = datetime.fromtimestamp(at.timestamp() // coarse * coarse, at.tzinfo)
+            begin = done + timedelta(seconds=coarse) if done else _floor(at - RESOLUTIONS[fine], coarse)
+            end = _floor(at - LATE, coarse)
             if begin >= end:
                 return 0
-            spans = (
-                select(
-                    _m.pipeline_id,
-                    bucket.label("bucket"),
-                    func.avg(_m.throughput_events_per_sec),
-                    func.max(_m.lag_seconds),
-                    func.max(_m.lag_events),
-                    func.max(_m.lag_bytes),
-                    func.avg(_m.latency_p50_ms),
-                    func.max(_m.latency_p99_ms),
-                    func.sum(_m.error_count),
-                    func.sum(_m.events_processed),
-                    func.sum(_m.bytes_processed),
-                )
-                .where(_m.resolution == fine, _m.timestamp >= begin, _m.timestamp < end)
-                .group_by(_m.pipeline_id, bucket)
-            )
-            rows = [
-                {
-                    "resolution": coarse,
-                    "timestamp": datetime.fromtimestamp(int(r[1]), at.tzinfo),
-                    **dict(zip(_SUMMED, (r[0], *r[2:]), strict=True)),
-                }
-                for r in transaction.execute(spans)
-            ]
+            rows = self._coarser(transaction, fine, coarse, [_m.timestamp >= begin, _m.timestamp < end])
             if rows:
                 transaction.execute(insert(pipeline_metrics), rows)
             return len(rows)
+
+    def _coarser(
+        self, transaction: Transaction, fine: int, coarse: int, fits: Sequence[ColumnElement[bool]]
+    ) -> list[dict[str, Any]]:
+        """The rows that the fine samples that fit make, oldest first."""
+        bucket = self._bucket(coarse)
+        figures = [how(_m[name]).label(name) for name, how in _SUMMED.items()]
+        spans = (
+            select(_m.pipeline_id, bucket.label("bucket"), *figures)
+            .where(_m.resolution == fine, *fits)
+            .group_by(_m.pipeline_id, bucket)
+            .order_by(bucket)
+        )
+        return [
+            {
+                "pipeline_id": r.pipeline_id,
+                "resolution": coarse,
+                "timestamp": datetime.fromtimestamp(int(r.bucket), UTC),
+                # PostgreSQL's sums of whole numbers are decimals.
+                **{f: int(v) if isinstance(v := getattr(r, f), Decimal) else v for f in _SUMMED},
+            }
+            for r in transaction.execute(spans)
+        ]
 
     def _bucket(self, seconds: int) -> ColumnElement[int]:
         """The second since the epoch at which a sample's span begins."""
@@ -160,24 +193,22 @@ class Samples(Part):
         gone = 0
         for step, kept in RESOLUTIONS.items():
             until = now() - (timedelta(days=days) if step == max(RESOLUTIONS) else kept)
-            some = select(_m.id).where(_m.resolution == step, _m.timestamp < until).limit(_BATCH)
-            with self._writing() as transaction:
-                gone += transaction.execute(delete(pipeline_metrics).where(_m.id.in_(some))).rowcount
+            gone += self._forget(_m.id, and_(_m.resolution == step, _m.timestamp < until))
         return gone
 
 
-_SUMMED = (
-    "pipeline_id",
-    "throughput_events_per_sec",
-    "lag_seconds",
-    "lag_events",
-    "lag_bytes",
-    "latency_p50_ms",
-    "latency_p99_ms",
-    "error_count",
-    "events_processed",
-    "bytes_processed",
-)
+# Figure -> what is made of several of it.
+_SUMMED: Mapping[str, Callable[..., Any]] = {
+    "throughput_events_per_sec": func.avg,
+    "lag_seconds": func.max,
+    "lag_events": func.max,
+    "lag_bytes": func.max,
+    "latency_p50_ms": func.avg,
+    "latency_p99_ms": func.max,
+    "error_count": func.sum,
+    "events_processed": func.sum,
+    "bytes_processed": func.sum,
+}
 
 
 def resolution(start: datetime | None, end: datetime | None) -> int:
@@ -190,3 +221,8 @@ def resolution(start: datetime | None, end: datetime | None) -> int:
         if at - start <= kept and seconds / step <= POINTS:
             return step
     return max(RESOLUTIONS)
+
+
+def _floor(at: datetime, seconds: int) -> datetime:
+    """When the span began in which an instant lies."""
+    return datetime.fromtimestamp(at.timestamp() // seconds * seconds, UTC)

@@ -32,10 +32,14 @@ def web() -> Web:
 
 
 @pytest.fixture
-def running(tmp_path: Path, metadata_url: str, web: Web) -> Iterator[Running]:
-    settings = Settings(
-        tmp_path, kafka="127.0.0.1:1", connect="http://127.0.0.1:1", database_url=metadata_url, web=web
-    )
+def connect() -> str:
+    """Where Kafka Connect would be; nobody answers there."""
+    return "http://127.0.0.1:1"
+
+
+@pytest.fixture
+def running(tmp_path: Path, metadata_url: str, web: Web, connect: str) -> Iterator[Running]:
+    settings = Settings(tmp_path, kafka="127.0.0.1:1", connect=connect, database_url=metadata_url, web=web)
     server = serving.Server(serving.config(create_app(settings), settings, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -138,7 +138,7 @@ def test_a_restore_into_an_empty_place(cli: Cli, applied: str, saved: Path, othe
     assert (refused.code, refused.json["error"]["code"]) == (1, "not_empty")
     assert "Restored" in cli("restore", str(saved), "--data", str(other), "--replace").out
     store = Store(Settings(other))
-    assert "later" not in {c.name for c in store.connections()}
+    assert "later" not in {c.name for c in store.connections()[0]}
     store.close()
 
 

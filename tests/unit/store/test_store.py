@@ -44,7 +44,7 @@ def test_connections_come_back_whole(store: Store, connection: ConnectionSpec) -
     assert found == made == store.connection(made.id)
     assert (found.spec, found.references) == (connection, {"password": "${env:PW}"})
     assert found.created_at.tzinfo is UTC
-    assert [c.name for c in store.connections()] == ["a"]
+    assert [c.name for c in store.connections()[0]] == ["a"]
 
 
 def test_changing_a_connection_keeps_its_id(store: Store, connection: ConnectionSpec) -> None:
@@ -110,7 +110,7 @@ def test_used_connections_stay(store: Store, pipeline: PipelineSpec) -> None:
     store.delete_connection("a")
     with pytest.raises(NotFound):
         store.connection("a")
-    assert [c.name for c in store.connections()] == ["b"]
+    assert [c.name for c in store.connections()[0]] == ["b"]
 
 
 def test_names_are_free_again_after_deletion(store: Store, pipeline: PipelineSpec) -> None:
@@ -128,7 +128,7 @@ def test_connection_tests_are_kept(store: Store, connection: ConnectionSpec) -> 
     store.put_connection("a", connection)
     store.add_connection_test("a", "failed", 0.0, "refused")
     store.add_connection_test("a", "ok", 12.5, None)
-    assert [t.test_status for t in store.connection_tests("a")] == ["ok", "failed"]
+    assert [t.test_status for t in store.connection_tests("a")[0]] == ["ok", "failed"]
     assert store.connection("a").last_test_status == "ok"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from headrace.capture.rest import part
-from headrace.entering import http_arguments
+from headrace.entering import http_arguments, http_tls
 from headrace.errors import Bug, Conflict, Denied, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
 
@@ -163,6 +163,9 @@ class Connect:
             try:
                 answer = self._http.request(method, path, json=json, params=params)
             except httpx.HTTPError as error:
+                if tls := http_tls(error, "HEADRACE_CONNECT"):
+                    said, guidance = tls
+                    raise Unavailable("connect_tls", f"Kafka Connect and TLS: {said}", guidance) from error
                 raise Unavailable(
                     "connect_unreachable",
                     f"Kafka Connect at {self._http.base_url} cannot be reached: {error}",
@@ -181,7 +184,8 @@ def _problem(
     method: str, path: str, answer: httpx.Response
 ) -> NotFound | Conflict | Denied | Invalid | Unavailable | Bug:
     try:
-        text = str(answer.json().get("message", answer.text))
+        raw = answer.json()
+        text = str(raw.get("message", answer.text)) if isinstance(raw, dict) else answer.text
     except ValueError:
         text = answer.text
     what = f"Kafka Connect refused {method} {path}: {text.strip()[:2000]}"

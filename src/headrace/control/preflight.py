@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace.capture.hiding import plain_secrets
 from headrace.checks import log as log_checks
 from headrace.checks.run import at, collect
-from headrace.control.generation import no_secret_way
+from headrace.control.generation import no_secret_way, setting_in_clear
 from headrace.engines.model import Route, Table, TableName
 from headrace.engines.postgres import catalog, checks_source, checks_source_tables, checks_target, ddl
 from headrace.engines.postgres.connection import Login, connect
@@ -122,7 +123,7 @@ def inspect(
             "connect",
             lambda: log_checks.connect(settings.connect, settings.connect_security) if streams else [],
         ),
-        at("connect", lambda: _secret_way(settings, source) if streams else []),
+        at("connect", lambda: _secret_way(settings, spec, source) if streams else []),
         at("spec", lambda: [*_route_findings(found), *_foreign_keys(spec, found)]),
         at("spec", lambda: [f for r in found for f in _masks(r)] if streams else []),
     )
@@ -146,13 +147,16 @@ def inspect(
     return Inspection(found, findings, statements, estimate)
 
 
-def _secret_way(settings: Settings, source: ConnectionSpec) -> list[Finding]:
-    """How Kafka Connect gets the source's password, where it cannot read our files."""
-    known = settings.connect_secrets or settings.connect_secret_reference or settings.connect_plain_secrets
-    if known or not source.password.get_secret_value():
+def _secret_way(settings: Settings, spec: PipelineSpec, source: ConnectionSpec) -> list[Finding]:
+    """How Kafka Connect gets secrets, where it cannot read our files."""
+    if settings.connect_secrets or settings.connect_plain_secrets:
         return []
-    refusal = no_secret_way()
-    return [Finding(refusal.code, "error", "connect", refusal.message, refusal.guidance)]
+    refusals = []
+    if source.password.get_secret_value() and not settings.connect_secret_reference:
+        refusals.append(no_secret_way())
+    if own := plain_secrets(spec.connector):
+        refusals.append(setting_in_clear(own))
+    return [Finding(r.code, "error", "connect", r.message, r.guidance) for r in refusals]
 
 
 def _reach(where: Login) -> list[Finding]:

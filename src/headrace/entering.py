@@ -16,13 +16,16 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
+    load_der_private_key,
     load_pem_private_key,
 )
+from cryptography.x509 import load_pem_x509_certificates
 
 from headrace.errors import Invalid, Unavailable
 from headrace.settings import HttpSecurity, KafkaSecurity, Settings
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
+PEM = b"-----BEGIN "
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
 
 
@@ -39,7 +42,7 @@ class Cluster:
     def options(self) -> dict[str, str]:
         """librdkafka's settings for every client. Invalid ``bad_setting`` for what cannot be."""
         own = self.security
-        _check(own)
+        check_kafka(own)
         given = {
             "bootstrap.servers": self.servers,
             "security.protocol": own.security_protocol.upper(),
@@ -72,7 +75,8 @@ def cluster(settings: Settings) -> Cluster:
     return Cluster(settings.kafka, settings.kafka_security)
 
 
-def _check(own: KafkaSecurity) -> None:
+def check_kafka(own: KafkaSecurity) -> None:
+    """Invalid ``bad_setting`` for what cannot be: unknown words, halves of pairs, files that hold something else."""
     protocol, mechanism = own.security_protocol.upper(), own.sasl_mechanism.upper()
     if protocol not in PROTOCOLS:
         raise _bad("SECURITY_PROTOCOL", f"one of {', '.join(PROTOCOLS)} is wanted")
@@ -82,11 +86,17 @@ def _check(own: KafkaSecurity) -> None:
         raise _bad("SASL_USERNAME", "user and password (HEADRACE_KAFKA_SASL_PASSWORD) are wanted")
     if bool(own.cert) != bool(own.key):
         raise _bad("CERT", "certificate and key (HEADRACE_KAFKA_KEY) go together")
-    for name in ("ca", "cert", "key"):
-        if (file := getattr(own, name)) and not Path(file).is_file():
-            raise _bad(name.upper(), f"there is no file {file}")
+    for name in ("ca", "cert"):
+        if file := getattr(own, name):
+            try:
+                load_pem_x509_certificates(Path(file).read_bytes())
+            except (OSError, ValueError) as error:
+                raise _bad(name.upper(), f"{file} holds no certificate (PEM): {error}") from None
     if own.key:
-        pkcs8(Path(own.key), own.key_password, "HEADRACE_KAFKA_KEY")
+        try:
+            pkcs8(Path(own.key), own.key_password)
+        except Invalid as error:
+            raise _bad("KEY", f"{error.message}; is HEADRACE_KAFKA_KEY_PASSWORD right?") from None
 
 
 def _bad(name: str, why: str) -> Invalid:
@@ -187,14 +197,16 @@ def _key_password(security: HttpSecurity) -> str:
     return security.key_password
 
 
-def pkcs8(file: Path, password: str, setting: str, encoding: Encoding = Encoding.PEM) -> bytes:
-    """A private key in the one form that Java reads, not encrypted. Invalid ``bad_setting`` where it cannot be read."""
+def pkcs8(file: Path, password: str = "", *, der: bool = False) -> bytes:
+    """A private key in the one form that Java reads (PEM unless DER is wanted), not encrypted. Invalid ``bad_key``."""
     try:
-        key = load_pem_private_key(file.read_bytes(), password.encode() or None)
+        held = file.read_bytes()
+        load = load_pem_private_key if PEM in held else load_der_private_key
+        key = load(held, password.encode() or None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise Invalid(
-            "bad_setting",
-            f"{setting}: {file} cannot be read as a private key: {error}",
-            f"{setting} has to name a PEM file; where it is encrypted, {setting}_PASSWORD its password.",
+            "bad_key",
+            f"{file} cannot be read as a private key: {error}",
+            "It has to be a file (PEM or DER) that is not encrypted, or whose password is known.",
         ) from None
-    return key.private_bytes(encoding, PrivateFormat.PKCS8, NoEncryption())
+    return key.private_bytes(Encoding.DER if der else Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, load_der_private_key
+from cryptography.hazmat.primitives.serialization import PrivateFormat, load_der_private_key
 
 from headrace.capture.connect import Connect
 from headrace.capture.rest import Rest
@@ -154,9 +154,25 @@ def test_kafka_keys_are_read_before_they_are_used(ca: Authority, tmp_path: Path)
         cluster = Cluster("x", KafkaSecurity(**given, key_password=word))
         error = refused(cluster.options)
         assert error.code == "bad_setting"
-        assert "HEADRACE_KAFKA_KEY_PASSWORD" in error.guidance
-    der = pkcs8(own.key_file, "a word", "x", Encoding.DER)
+        assert "HEADRACE_KAFKA_KEY_PASSWORD" in error.message
+    der = pkcs8(own.key_file, "a word", der=True)
     assert load_der_private_key(der, None).private_numbers() == own.key.private_numbers()  # type: ignore[union-attr]
+
+
+def test_kafka_files_hold_what_they_should(ca: Authority, tmp_path: Path) -> None:
+    own = ca.identity("client")
+    (wrong := tmp_path / "wrong").write_text("x")
+    pair = {"cert": str(own.cert_file), "key": str(own.key_file)}
+    for given, named in (
+        ({"ca": str(tmp_path / "absent")}, "_CA"),
+        ({"ca": str(tmp_path)}, "_CA"),
+        ({"ca": str(own.key_file)}, "_CA"),
+        ({**pair, "cert": str(wrong)}, "_CERT"),
+        ({**pair, "key": str(wrong)}, "_KEY"),
+        ({"cert": pair["cert"]}, "_CERT"),
+    ):
+        error = refused(Cluster("x", KafkaSecurity("SSL", **given)).options)
+        assert (error.code, f"HEADRACE_KAFKA{named}:" in error.message) == ("bad_setting", True), error
 
 
 class Said:

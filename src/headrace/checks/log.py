@@ -50,9 +50,8 @@ def kafka(bootstrap: Cluster, external: bool, options: Mapping[str, Any] | None 
     except KafkaException as error:
         return [_kafka_unreachable(bootstrap, error)]
     try:
-        cluster = client.list_topics(timeout=TIMEOUT_S)
+        cluster = _metadata(client, ear)
     except KafkaException as error:
-        client.poll(0)
         return [_kafka_refuses(bootstrap, ear.heard) if ear.heard else _kafka_unreachable(bootstrap, error)]
     try:
         config = _broker_config(client, cluster)
@@ -71,6 +70,18 @@ def _kafka_unreachable(bootstrap: Cluster, error: KafkaException) -> Finding:
         "Check HEADRACE_KAFKA, its TLS and SASL settings, and that the brokers run.",
         subject=str(bootstrap),
     )
+
+
+def _metadata(client: AdminClient, ear: Ear) -> ClusterMetadata:
+    """KafkaException, soon where we are not let in."""
+    for last, share in ((False, 0.2), (True, 0.8)):
+        try:
+            return client.list_topics(timeout=TIMEOUT_S * share)
+        except KafkaException:
+            client.poll(0)
+            if last or ear.heard:
+                raise
+    raise AssertionError
 
 
 def _kafka_refuses(bootstrap: Cluster, refusal: Unavailable) -> Finding:

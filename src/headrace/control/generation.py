@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from headrace.capture.connect import Connect
@@ -14,7 +15,7 @@ from headrace.capture.topics import Topics
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture
 from headrace.engines.postgres.connection import Login, connect
-from headrace.entering import cluster
+from headrace.entering import cluster, pkcs8
 from headrace.errors import Conflict, HeadraceError, Invalid, Precondition, Unavailable
 from headrace.monitor.logging import redacting
 from headrace.settings import Settings
@@ -151,7 +152,7 @@ class Makers:
         columns it would stop at. None of them decides which tables it captures."""
         tables = [r.source for r in routes]
         wanted = capture.connector(
-            source,
+            self._for_java(generation.connector, source),
             generation.names,
             pipeline=pipeline,
             token=generation.token,
@@ -217,6 +218,13 @@ class Makers:
         if settings.connect_plain_secrets:
             return secret
         raise no_secret_way()
+
+    def _for_java(self, connector: str, source: Login) -> Login:
+        """The login with its key in the form that pgjdbc reads, as far as Connect sees our files."""
+        if self._settings.connect_secrets is None or source.key is None:
+            return source
+        key = pkcs8(Path(source.key), der=True)
+        return replace(source, key=str(Folder(self._settings.connect_secrets).keep(connector, "sslkey", key)))
 
     def _kept(self, connector: str, wanted: Mapping[str, str], spec: PipelineSpec) -> dict[str, str]:
         """References for the secrets among the user's own settings; Precondition ``connect_secret``."""

@@ -10,13 +10,16 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from cryptography.hazmat.primitives.serialization import PrivateFormat, load_der_private_key
 
 from headrace.control.generation import Makers, invent
-from headrace.control.preflight import _secret_way
+from headrace.control.preflight import _key_form, _secret_way
+from headrace.engines.postgres.capture import connector
 from headrace.engines.postgres.connection import Login
 from headrace.errors import Precondition
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec
+from support.certificates import Authority
 
 SECRET = "s3cret-of-the-user"  # pragma: allowlist secret
 LOGIN = Login("db", "d", "u", password="of-the-source")
@@ -89,6 +92,43 @@ def test_hidden_in_the_folder(connect: tuple[str, dict[str, dict[str, str]]], tm
     assert not file.exists()
     assert [f.read_text() for f in tmp_path.glob("*.password")] == ["of-the-source"]
     makers.close()
+
+
+def test_what_pgjdbc_reads(connect: tuple[str, dict[str, dict[str, str]]], tmp_path: Path) -> None:
+    url, kept = connect
+    own = Authority(tmp_path / "tls").identity("client", form=PrivateFormat.TraditionalOpenSSL)
+    files = {"ca": "/ca", "cert": "/cert", "key": str(own.key_file)}
+    makers = Makers(Settings(tmp_path, connect=url, connect_secrets=tmp_path))
+    makers._configure("p", invent("p", spec(), True), spec(), replace(LOGIN, tls="require", **files), [])
+    (config,) = kept.values()
+    file = Path(config["database.sslkey"])
+    assert (file.parent, file.stat().st_mode & 0o777) == (tmp_path, 0o600)
+    key = load_der_private_key(file.read_bytes(), None)
+    assert key.private_numbers() == own.key.private_numbers()  # type: ignore[union-attr]
+    assert config["database.sslmode"] == "verify-ca"
+    makers.close()
+
+    external = Settings(tmp_path, connect=url, connect_plain_secrets=True)
+    (finding,) = _key_form(external, CONNECTION.model_copy(update=files))
+    assert (finding.code, finding.severity) == ("connect_key_form", "warning")
+    assert _key_form(external, CONNECTION.model_copy(update={"key": str(file)})) == []
+    assert _key_form(external, CONNECTION) == []
+
+
+@pytest.mark.parametrize(
+    ("tls", "ca", "wanted"),
+    [
+        ("require", "/ca", "verify-ca"),
+        ("require", None, "require"),
+        ("prefer", "/ca", "prefer"),
+        ("verify-full", "/ca", "verify-full"),
+    ],
+)
+def test_both_drivers_verify_alike(tls: str, ca: str | None, wanted: str) -> None:
+    login = replace(LOGIN, tls=tls, ca=ca)  # type: ignore[arg-type]
+    names = invent("p", spec(), True).names
+    config = connector(login, names, pipeline="p", token="t", password="x", messages=True)
+    assert config["database.sslmode"] == wanted
 
 
 def test_refused_where_nothing_hides_it(

@@ -17,11 +17,14 @@ from headrace.local.fetch import fetch, plugins
 # Two arenas instead of eight per core: tens of MB of resident memory less.
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
 
+# Debezium's tasks log their settings at level info, with the secrets that references stand for.
 LOG4J = """\
 rootLogger.level = info
 rootLogger.appenderRef.file.ref = File
 logger.requests.name = org.apache.kafka.connect.runtime.rest.RestServer
 logger.requests.level = warn
+logger.tasks.name = io.debezium.connector.common.BaseSourceTask
+logger.tasks.level = warn
 appender.file.type = RollingFile
 appender.file.name = File
 appender.file.fileName = {folder}/{name}.log

@@ -87,7 +87,7 @@ def stores(prefix: str, authority: Authority) -> dict[str, object]:
     """A Java server's own certificate, and whose clients it believes."""
     return {
         f"{prefix}ssl.keystore.type": "PKCS12",
-        f"{prefix}ssl.keystore.location": authority.key_store(authority.identity("server")),
+        f"{prefix}ssl.keystore.location": authority.key_store(authority.identity(f"{prefix}server")),
         f"{prefix}ssl.keystore.password": STORE_PASSWORD,
         f"{prefix}ssl.key.password": STORE_PASSWORD,
         f"{prefix}ssl.truststore.type": "PKCS12",

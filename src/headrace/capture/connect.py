@@ -87,7 +87,12 @@ class Connect:
     def healthy(self) -> bool:
         """Whether the worker has joined its group and read what there is; before that it knows no connector."""
         try:
-            return self._http.get("/health").status_code in (200, 404)
+            answer = self._http.get("/health")
+            # Workers before 3.9 have no such path, and say so in JSON; one that is still starting knows none at all.
+            old = answer.status_code == httpx.codes.NOT_FOUND and "json" in answer.headers.get(
+                "content-type", ""
+            )
+            return answer.is_success or old
         except httpx.HTTPError:
             return False
 

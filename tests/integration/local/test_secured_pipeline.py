@@ -18,15 +18,13 @@ from cryptography.hazmat.primitives.serialization import PrivateFormat
 
 from headrace.entering import Cluster
 from headrace.local import installation
-from headrace.local.connect import connect_service
 from headrace.local.detach import up_detached
-from headrace.local.folder import prepare
-from headrace.local.ports import free_port, free_ports
+from headrace.local.ports import free_ports
 from headrace.local.postgres import PostgresServer
 from headrace.local.supervise import Options
 from support import secured_postgres as pg
 from support.certificates import Authority
-from support.secured_kafka import KEY_PASSWORD, PASSWORD, SecuredKafka
+from support.secured_kafka import PASSWORD, SecuredKafka
 
 Until = Callable[..., None]
 OWN = "s3cret-of-the-user"  # pragma: allowlist secret
@@ -124,18 +122,3 @@ def stays_secret(options: Options, connect: str) -> None:
     kept = [options.data / "connect.properties", *(options.data / "connect-secrets").iterdir()]
     assert len(kept) == 4
     assert {f.stat().st_mode & 0o777 for f in kept} == {0o600}
-
-
-@pytest.mark.full
-def test_the_embedded_connect_with_a_client_certificate(tmp_path: Path) -> None:
-    with SecuredKafka(tmp_path / "kafka") as kafka:
-        assert kafka.mutual.security.key_password == KEY_PASSWORD
-        prepare(tmp_path / "data")
-        service = connect_service(
-            tmp_path / "data", free_port(), kafka.mutual.servers, security=kafka.mutual.security
-        )
-        service.start()
-        try:
-            service.wait_healthy()
-        finally:
-            service.stop()

@@ -40,6 +40,7 @@ class HttpSecurity:
     ca: str = ""
     cert: str = ""
     key: str = ""
+    key_password: str = _secret()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +190,19 @@ def from_environment(env: Mapping[str, str] = os.environ, data: Path | None = No
     hints = get_type_hints(Settings)
     parts = {name: hints[name](**_given(hints[name], prefix, env)) for name, prefix in PARTS.items()}
     own = _given(Settings, "HEADRACE_", env)
+    for name in ("connect", "schema_registry"):
+        _require_no_login(f"HEADRACE_{name.upper()}", own.get(name, ""))
     return Settings(**{**own, **parts, "data": folder.expanduser().absolute()})
+
+
+def _require_no_login(variable: str, url: str) -> None:
+    """An address is shown in findings and logs; a password has a variable of its own."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise Invalid(
+            "bad_setting",
+            f"{variable}: the address may hold no user and password",
+            f"Give them by {variable}_USER and {variable}_PASSWORD.",
+        )
 
 
 def _given(kind: Any, prefix: str, env: Mapping[str, str]) -> dict[str, Any]:

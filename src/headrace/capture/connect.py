@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from headrace.capture.rest import part
-from headrace.entering import http_arguments
+from headrace.entering import http_arguments, http_tls
 from headrace.errors import Bug, Conflict, Denied, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
 
@@ -87,7 +87,12 @@ class Connect:
     def healthy(self) -> bool:
         """Whether the worker has joined its group and read what there is; before that it knows no connector."""
         try:
-            return self._http.get("/health").status_code in (200, 404)
+            answer = self._http.get("/health")
+            # Workers before 3.9 have no such path, and say so in JSON; one that is still starting knows none at all.
+            old = answer.status_code == httpx.codes.NOT_FOUND and "json" in answer.headers.get(
+                "content-type", ""
+            )
+            return answer.is_success or old
         except httpx.HTTPError:
             return False
 
@@ -163,6 +168,9 @@ class Connect:
             try:
                 answer = self._http.request(method, path, json=json, params=params)
             except httpx.HTTPError as error:
+                if tls := http_tls(error, "HEADRACE_CONNECT"):
+                    said, guidance = tls
+                    raise Unavailable("connect_tls", f"Kafka Connect and TLS: {said}", guidance) from error
                 raise Unavailable(
                     "connect_unreachable",
                     f"Kafka Connect at {self._http.base_url} cannot be reached: {error}",
@@ -181,7 +189,8 @@ def _problem(
     method: str, path: str, answer: httpx.Response
 ) -> NotFound | Conflict | Denied | Invalid | Unavailable | Bug:
     try:
-        text = str(answer.json().get("message", answer.text))
+        raw = answer.json()
+        text = str(raw.get("message", answer.text)) if isinstance(raw, dict) else answer.text
     except ValueError:
         text = answer.text
     what = f"Kafka Connect refused {method} {path}: {text.strip()[:2000]}"

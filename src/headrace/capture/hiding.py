@@ -69,14 +69,15 @@ class Folder:
 
     def put(self, connector: str, key: str, secret: str) -> str:
         """Keep a secret; the reference to it that goes into the configuration."""
+        return f"${{dir:{self._path}:{self.keep(connector, key, secret.encode()).name}}}"
+
+    def keep(self, connector: str, key: str, secret: bytes) -> Path:
+        """Keep a secret that Connect reads as a file; where it lies."""
         file = self._path / f"{_stem(connector)}.{_stem(key)}"
         draft = file.with_name(f".{file.name}.{os.getpid()}")
-        with os.fdopen(
-            os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-        ) as out:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
             out.write(secret)
-        draft.replace(file)
-        return f"${{dir:{self._path}:{file.name}}}"
+        return draft.replace(file)
 
     def drop(self, connector: str, keep: Collection[str] = ()) -> None:
         """Forget the secrets of a connector, but for those that a value of ``keep`` refers to."""

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import httpx
 
 from headrace.capture.fuse import Crowded, Fuse, Resting
-from headrace.entering import http_arguments
+from headrace.entering import http_arguments, http_tls
 from headrace.errors import Bug, Conflict, HeadraceError, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
 
@@ -115,6 +115,9 @@ class Rest:
             ) from None
 
     def _away(self, error: Exception) -> Unavailable:
+        if tls := http_tls(error, f"HEADRACE_{self.name.upper()}"):
+            said, guidance = tls
+            return Unavailable(f"{self.name}_tls", f"{self.what} and TLS: {said}", guidance)
         return Unavailable(
             f"{self.name}_unreachable",
             f"{self.what} cannot be reached: {type(error).__name__}",

@@ -12,7 +12,7 @@ from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCol
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
-from headrace.entering import Cluster
+from headrace.entering import Cluster, Ear
 from headrace.errors import HeadraceError, Unavailable
 
 SETTINGS = {
@@ -38,9 +38,13 @@ class Topics:
 
     def __init__(self, kafka: Cluster, timeout: float = 15.0) -> None:
         self._kafka = kafka
-        self._admin = AdminClient(
-            {**kafka.options(), "socket.timeout.ms": int(timeout * 1000), "log_level": 0}
-        )
+        self._ear = Ear(kafka)
+        own: dict[str, Any] = {
+            "socket.timeout.ms": int(timeout * 1000),
+            "log_level": 0,
+            "error_cb": self._ear,
+        }
+        self._admin = AdminClient({**kafka.options(), **own})
         self._timeout = timeout
 
     def ids(self, names: Sequence[str]) -> dict[str, str]:
@@ -198,13 +202,20 @@ class Topics:
         try:
             return verb(*args, **kwargs)
         except KafkaException as error:
-            raise kafka_error(error, self._kafka) from error
+            raise self._error(error) from error
 
     def _result(self, future: Future[Any]) -> Any:
         try:
             return future.result(timeout=self._timeout + 5)
         except KafkaException as error:
-            raise kafka_error(error, self._kafka) from error
+            raise self._error(error) from error
+
+    def _error(self, error: KafkaException) -> HeadraceError:
+        found = kafka_error(error, self._kafka)
+        if found.code != "kafka_unreachable":
+            return found
+        self._admin.poll(0)
+        return self._ear.heard or found
 
 
 def _epoch(told: int | None) -> int:

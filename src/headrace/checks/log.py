@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,8 +10,8 @@ import httpx
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ClusterMetadata, ConfigResource  # type: ignore[attr-defined]
 
-from headrace.entering import Cluster, http_arguments
-from headrace.errors import Finding
+from headrace.entering import Cluster, Ear, http_arguments, http_tls
+from headrace.errors import Finding, Unavailable
 from headrace.settings import HttpSecurity
 
 TIMEOUT_S = 5.0
@@ -30,26 +29,30 @@ REPLICATION = (
 # Topic ids, by which a recreated topic is told from the old one.
 KAFKA_OLDEST = (2, 8)
 
-_log = logging.getLogger(__name__)
-
 
 def kafka(bootstrap: Cluster, external: bool, options: Mapping[str, Any] | None = None) -> list[Finding]:
-    """Findings about the broker(s): reachable, new enough, and, where external, durable.
+    """Findings about the broker(s): reachable, letting us in, new enough, and, where external, durable.
 
     options: further librdkafka settings. Takes 5 s at most where
     nothing answers.
     """
-    settings = {
+    ear = Ear(bootstrap)
+    settings: dict[str, Any] = {
         **bootstrap.options(),
         **(options or {}),
         "socket.timeout.ms": int(TIMEOUT_S * 1000),
         "socket.connection.setup.timeout.ms": int(TIMEOUT_S * 1000),
+        "log_level": 0,
+        "error_cb": ear,
     }
     try:
-        client = AdminClient(settings, logger=_log)
-        cluster = client.list_topics(timeout=TIMEOUT_S)
+        client = AdminClient(settings)
     except KafkaException as error:
         return [_kafka_unreachable(bootstrap, error)]
+    try:
+        cluster = _metadata(client, ear)
+    except KafkaException as error:
+        return [_kafka_refuses(bootstrap, ear.heard) if ear.heard else _kafka_unreachable(bootstrap, error)]
     try:
         config = _broker_config(client, cluster)
     except KafkaException as error:
@@ -67,6 +70,22 @@ def _kafka_unreachable(bootstrap: Cluster, error: KafkaException) -> Finding:
         "Check HEADRACE_KAFKA, its TLS and SASL settings, and that the brokers run.",
         subject=str(bootstrap),
     )
+
+
+def _metadata(client: AdminClient, ear: Ear) -> ClusterMetadata:
+    """KafkaException, soon where we are not let in."""
+    for last, share in ((False, 0.2), (True, 0.8)):
+        try:
+            return client.list_topics(timeout=TIMEOUT_S * share)
+        except KafkaException:
+            client.poll(0)
+            if last or ear.heard:
+                raise
+    raise AssertionError
+
+
+def _kafka_refuses(bootstrap: Cluster, refusal: Unavailable) -> Finding:
+    return Finding(refusal.code, "error", "kafka", refusal.message, refusal.guidance, subject=str(bootstrap))
 
 
 def _broker_config(client: AdminClient, cluster: ClusterMetadata) -> dict[str, str]:
@@ -135,8 +154,11 @@ def connect(url: str, security: HttpSecurity | None = None) -> list[Finding]:
             if not any(f.severity == "error" for f in found):
                 found += _worker_settings(client)
             return found
+    except httpx.HTTPStatusError as error:
+        denied = error.response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+        return [_connect_denied(url, error) if denied else _connect_unreachable(url, error)]
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return [_connect_unreachable(url, error)]
+        return [_connect_tls(url, error) or _connect_unreachable(url, error)]
 
 
 def _get(client: httpx.Client, path: str) -> Any:
@@ -152,6 +174,25 @@ def _connect_unreachable(url: str, error: Exception) -> Finding:
         "Check HEADRACE_CONNECT, and that a worker runs there.",
         subject=url,
     )
+
+
+def _connect_denied(url: str, error: httpx.HTTPStatusError) -> Finding:
+    return Finding(
+        "connect_denied",
+        "error",
+        "connect",
+        f"Kafka Connect at {url} does not let Headrace in ({error.response.status_code})",
+        "Check HEADRACE_CONNECT_USER and HEADRACE_CONNECT_PASSWORD, and what that user may do there.",
+        subject=url,
+    )
+
+
+def _connect_tls(url: str, error: Exception) -> Finding | None:
+    if (found := http_tls(error, "HEADRACE_CONNECT")) is None:
+        return None
+    said, guidance = found
+    message = f"Kafka Connect at {url} and Headrace do not agree on TLS: {said}"
+    return Finding("connect_tls", "error", "connect", message, guidance, subject=url)
 
 
 def _connect_version(worker: Mapping[str, Any]) -> Iterator[Finding]:

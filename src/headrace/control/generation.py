@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from headrace.capture.connect import Connect
-from headrace.capture.hiding import Folder, is_reference
+from headrace.capture.hiding import Folder, is_reference, plain_secrets
 from headrace.capture.topics import Topics
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture
 from headrace.engines.postgres.connection import Login, connect
-from headrace.entering import cluster
+from headrace.entering import cluster, pkcs8
 from headrace.errors import Conflict, HeadraceError, Invalid, Precondition, Unavailable
+from headrace.monitor.logging import redacting
 from headrace.settings import Settings
 from headrace.spec.models import PipelineSpec
 
@@ -150,7 +152,7 @@ class Makers:
         columns it would stop at. None of them decides which tables it captures."""
         tables = [r.source for r in routes]
         wanted = capture.connector(
-            source,
+            self._for_java(generation.connector, source),
             generation.names,
             pipeline=pipeline,
             token=generation.token,
@@ -159,6 +161,7 @@ class Makers:
             tables=tables,
             extra=dict(spec.connector),
         )
+        wanted |= self._kept(generation.connector, wanted, spec)
         now = self.connect.config(generation.connector)
         if now is not None and capture.suffices(now, tables):
             # Columns that it leaves out beyond what is needed are no reason to restart it.
@@ -168,6 +171,8 @@ class Makers:
                 self.connect.create(generation.connector, wanted, "STOPPED")
             elif {k: v for k, v in now.items() if k != "name"} != wanted:
                 self.connect.configure(generation.connector, wanted)
+                if self._settings.connect_secrets is not None:
+                    Folder(self._settings.connect_secrets).drop(generation.connector, keep=wanted.values())
         except Invalid as error:
             if "unable to connect" not in error.message.lower():
                 raise
@@ -214,6 +219,24 @@ class Makers:
             return secret
         raise no_secret_way()
 
+    def _for_java(self, connector: str, source: Login) -> Login:
+        """The login with its key in the form that pgjdbc reads, as far as Connect sees our files."""
+        if self._settings.connect_secrets is None or source.key is None:
+            return source
+        key = pkcs8(Path(source.key), der=True)
+        return replace(source, key=str(Folder(self._settings.connect_secrets).keep(connector, "sslkey", key)))
+
+    def _kept(self, connector: str, wanted: Mapping[str, str], spec: PipelineSpec) -> dict[str, str]:
+        """References for the secrets among the user's own settings; Precondition ``connect_secret``."""
+        own = {k: v for k, v in plain_secrets(wanted).items() if spec.connector.get(k) == v}
+        redacting.learn(*own.values())
+        if self._settings.connect_secrets is not None:
+            folder = Folder(self._settings.connect_secrets)
+            return {k: folder.put(connector, k, v) for k, v in own.items()}
+        if own and not self._settings.connect_plain_secrets:
+            raise setting_in_clear(own)
+        return {}
+
     def drop_log(self, generation: Generation) -> None:
         """Connector, its offsets, its secret, topics, consumer group. Repeatable."""
         if self.connect.config(generation.connector) is not None:
@@ -241,6 +264,17 @@ def no_secret_way() -> Precondition:
         "The source's password would stand in the connector's configuration, where Kafka Connect's API shows it",
         "Put the password where a ConfigProvider of this Connect finds it, and say where by "
         "HEADRACE_CONNECT_SECRET_REFERENCE, e.g. ${vault:headrace/{connection}:password}; or allow it by "
+        "HEADRACE_CONNECT_PLAIN_SECRETS=true.",
+    )
+
+
+def setting_in_clear(names: Iterable[str]) -> Precondition:
+    """The refusal to write the user's own secrets where Connect's API shows them."""
+    return Precondition(
+        "connect_secret",
+        f"connector: {', '.join(sorted(names))}: a secret would stand in the connector's configuration, where Kafka "
+        "Connect's API shows it",
+        "Write a reference of a ConfigProvider of this Connect, such as ${vault:path:key}; or allow it by "
         "HEADRACE_CONNECT_PLAIN_SECRETS=true.",
     )
 

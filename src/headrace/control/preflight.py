@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from headrace.capture.hiding import plain_secrets
 from headrace.checks import log as log_checks
 from headrace.checks.run import at, collect
-from headrace.control.generation import no_secret_way
+from headrace.control.generation import no_secret_way, setting_in_clear
 from headrace.engines.model import Route, Table, TableName
 from headrace.engines.postgres import catalog, checks_source, checks_source_tables, checks_target, ddl
 from headrace.engines.postgres.connection import Login, connect
 from headrace.engines.postgres.events import Decoder
-from headrace.entering import cluster
+from headrace.entering import PEM, cluster
 from headrace.errors import Finding, Precondition
 from headrace.monitor.logging import redacting
 from headrace.plan.routes import routes as plan_routes
@@ -122,7 +124,8 @@ def inspect(
             "connect",
             lambda: log_checks.connect(settings.connect, settings.connect_security) if streams else [],
         ),
-        at("connect", lambda: _secret_way(settings, source) if streams else []),
+        at("connect", lambda: _secret_way(settings, spec, source) if streams else []),
+        at("connect", lambda: _key_form(settings, source) if streams else []),
         at("spec", lambda: [*_route_findings(found), *_foreign_keys(spec, found)]),
         at("spec", lambda: [f for r in found for f in _masks(r)] if streams else []),
     )
@@ -146,13 +149,35 @@ def inspect(
     return Inspection(found, findings, statements, estimate)
 
 
-def _secret_way(settings: Settings, source: ConnectionSpec) -> list[Finding]:
-    """How Kafka Connect gets the source's password, where it cannot read our files."""
-    known = settings.connect_secrets or settings.connect_secret_reference or settings.connect_plain_secrets
-    if known or not source.password.get_secret_value():
+def _secret_way(settings: Settings, spec: PipelineSpec, source: ConnectionSpec) -> list[Finding]:
+    """How Kafka Connect gets secrets, where it cannot read our files."""
+    if settings.connect_secrets or settings.connect_plain_secrets:
         return []
-    refusal = no_secret_way()
-    return [Finding(refusal.code, "error", "connect", refusal.message, refusal.guidance)]
+    refusals = []
+    if source.password.get_secret_value() and not settings.connect_secret_reference:
+        refusals.append(no_secret_way())
+    if own := plain_secrets(spec.connector):
+        refusals.append(setting_in_clear(own))
+    return [Finding(r.code, "error", "connect", r.message, r.guidance) for r in refusals]
+
+
+def _key_form(settings: Settings, source: ConnectionSpec) -> list[Finding]:
+    """Whether pgjdbc can read the client's key, where it lies on Connect's machines and Headrace cannot convert it."""
+    if settings.connect_secrets or source.key is None or PEM not in Path(source.key).read_bytes():
+        return []
+    made = f"openssl pkcs8 -topk8 -nocrypt -in {source.key} -outform DER -out {source.key}.pk8"
+    return [
+        Finding(
+            "connect_key_form",
+            "warning",
+            "connect",
+            f"Kafka Connect reads {source.key} on its own machines, and takes a key as DER in PKCS#8 (of PEM, RSA in "
+            "PKCS#8 only)",
+            "Make one for both of them; Headrace reads it as well. Certificate and CA may stay PEM, at the same paths.",
+            made,
+            source.key,
+        )
+    ]
 
 
 def _reach(where: Login) -> list[Finding]:

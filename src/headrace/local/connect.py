@@ -8,10 +8,12 @@ from pathlib import Path
 import httpx
 
 from headrace.local.fetch import plugins
+from headrace.local.java_login import worker_security
 from headrace.local.jvm import ENVIRONMENT, Program, beside, write_config
 from headrace.local.kafka import MESSAGE_BYTES
 from headrace.local.ports import HOST, answers
 from headrace.local.process import Service
+from headrace.settings import KafkaSecurity
 
 HEAP_MB = 768
 
@@ -24,15 +26,19 @@ def connect_service(
     groups: Iterable[str] = ("debezium-postgres",),
     settings: Mapping[str, object] | None = None,
     record: Path | None = None,
+    security: KafkaSecurity | None = None,
 ) -> Service:
-    """The worker; ``groups`` of the lock are its plugins, ``settings`` override worker properties."""
+    """The worker; ``groups`` of the lock are its plugins, ``settings`` override worker properties.
+
+    security: how it enters Kafka. What of it is secret stands in ``data/connect.properties`` (mode 0600) and in no
+    folder of a ConfigProvider, for every connector may ask those.
+    """
     logs = data / "logs"
     config = data / "connect.properties"
 
     def command() -> list[str]:
-        write_config(
-            config, worker_properties(data, port, kafka, plugins(beside(groups))) | dict(settings or {})
-        )
+        given = worker_properties(data, port, kafka, plugins(beside(groups)))
+        write_config(config, given | worker_security(security or KafkaSecurity()) | dict(settings or {}))
         main = "org.apache.kafka.connect.cli.ConnectDistributed"
         return Program("connect", main, [str(config)], HEAP_MB, logs, record=record).command()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +17,14 @@ from headrace.local.fetch import fetch, plugins
 # Two arenas instead of eight per core: tens of MB of resident memory less.
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
 
+# Debezium's tasks log their settings at level info, with the secrets that references stand for.
 LOG4J = """\
 rootLogger.level = info
 rootLogger.appenderRef.file.ref = File
 logger.requests.name = org.apache.kafka.connect.runtime.rest.RestServer
 logger.requests.level = warn
+logger.tasks.name = io.debezium.connector.common.BaseSourceTask
+logger.tasks.level = warn
 appender.file.type = RollingFile
 appender.file.name = File
 appender.file.fileName = {folder}/{name}.log
@@ -137,9 +141,15 @@ def aot_cache(name: str) -> Path:
 def properties(values: Mapping[str, object]) -> str:
     """A Java properties file; booleans in lower case."""
     lines = (
-        f"{key}={str(value).lower() if isinstance(value, bool) else value}" for key, value in values.items()
+        f"{key}={_escaped(str(value).lower() if isinstance(value, bool) else str(value))}"
+        for key, value in values.items()
     )
-    return "\n".join(line.replace("\\", "\\\\") for line in lines) + "\n"
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(value: str) -> str:
+    # Java reads Latin-1, a value to the end of the line, and the escapes of JSON.
+    return json.dumps(value)[1:-1].replace('\\"', '"')
 
 
 def write_config(path: Path, values: Mapping[str, object]) -> None:
@@ -153,4 +163,5 @@ def write(path: Path, text: str) -> None:
     """Write a rendered file, readable by its owner only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
+    path.chmod(0o600)
     path.write_text(text)

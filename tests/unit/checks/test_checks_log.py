@@ -24,14 +24,15 @@ GOOD: dict[str, Any] = {
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Answers given paths with given JSON; what is not given is 404. Returns the URL."""
+    """Answers given paths with given JSON (a number is a status); what is not given is 404. Returns the URL."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(answers: dict[str, Any]) -> str:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = json.dumps(answers.get(self.path)).encode()
-                self.send_response(200 if self.path in answers else 404)
+                answer = answers.get(self.path, 404)
+                body = json.dumps(answer).encode()
+                self.send_response(answer if isinstance(answer, int) else 200)
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -82,6 +83,15 @@ def test_worker_without_exactly_once_and_overrides(serve: Serve) -> None:
     ]
     url = serve(GOOD | {VALIDATE: {"configs": refused}})
     assert found(url) == [("error", "connect_exactly_once"), ("error", "connect_overrides")]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("path", ["/", "/connector-plugins"])
+def test_not_let_in(serve: Serve, path: str, status: int) -> None:
+    (finding,) = log.connect(serve(GOOD | {path: status}))
+    assert (finding.severity, finding.code) == ("error", "connect_denied")
+    assert str(status) in finding.message
+    assert "HEADRACE_CONNECT_USER" in finding.guidance
 
 
 def test_something_else_answers(serve: Serve) -> None:

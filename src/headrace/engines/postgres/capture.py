@@ -346,7 +346,8 @@ def connector(
         "database.dbname": login.database,
         "database.user": login.user,
         "database.password": password,
-        "database.sslmode": login.tls,
+        # libpq verifies whenever it has a CA; pgjdbc only when told to.
+        "database.sslmode": "verify-ca" if login.tls == "require" and login.ca else login.tls,
         "plugin.name": "pgoutput",
         "slot.name": names.slot,
         "slot.drop.on.stop": "false",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from headrace.entering import http_arguments
 from headrace.errors import Bug, Conflict, HeadraceError, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
 
+_log = logging.getLogger(__name__)
 _TIMEOUT = httpx.Timeout(10.0, connect=2.0)
 _PATIENCE = 3.0
 _FAILURES = 5
@@ -84,6 +86,8 @@ class Rest:
     def _answer(self, method: str, path: str, answer: httpx.Response) -> Any:
         if not answer.is_success:
             raise self._problem(method, path, answer)
+        if method != "GET":
+            _log.info("asked %s: %s %s", self.what, method, path)
         try:
             return answer.json() if answer.content else None
         except ValueError:

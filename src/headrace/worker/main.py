@@ -9,11 +9,12 @@ import threading
 
 from headrace.control.runner import LEASE_SECONDS, Runner
 from headrace.errors import HeadraceError
+from headrace.monitor.gather import Gatherer
 from headrace.monitor.keeping import Keeping
 from headrace.monitor.logging import set_up
 from headrace.settings import Settings
 from headrace.store import Store
-from headrace.store.owners import dead, own_name
+from headrace.store.owners import own_name
 
 LOOK_SECONDS = 0.1
 
@@ -33,6 +34,8 @@ class Worker:
 
     def run(self) -> None:
         """Look for work all the time; on the way out, put every pipeline down orderly."""
+        gathering = threading.Thread(target=self._gather, name="gather", daemon=True)
+        gathering.start()
         while not self.stopping.is_set():
             try:
                 self._look()
@@ -43,7 +46,12 @@ class Worker:
             runner.stop()
         for _, thread in self._running.values():
             thread.join(60)
+        gathering.join(60)
         self._store.close()
+
+    def _gather(self) -> None:
+        if self._settings.connect_log is not None:
+            Gatherer(self._store, self._settings.connect_log, self._owner).run(self.stopping)
 
     def _look(self) -> None:
         self._store.beat("worker", self._owner, os.getpid())
@@ -59,14 +67,7 @@ class Worker:
                 self._start(name)
 
     def _take(self, name: str) -> bool:
-        if self._store.acquire(name, self._owner, LEASE_SECONDS):
-            return True
-        holder = self._store.holder(name)
-        if holder is None or not dead(holder):
-            return False
-        # A worker that was killed beside us: no need to wait until its lease runs out.
-        self._store.release(name, holder)
-        return self._store.acquire(name, self._owner, LEASE_SECONDS)
+        return self._store.take(name, self._owner, LEASE_SECONDS)
 
     def _start(self, name: str) -> None:
         self._store.requeue_requests(name)

@@ -134,9 +134,10 @@ class Gatherer:
         found = []
         for each in os.scandir(self._file.parent):
             if rotated.fullmatch(each.name):
-                found.append((each.stat().st_mtime_ns, each.name))
-        # Numbers rise in log4j's names and fall in others'.
-        return [*(self._file.with_name(name) for _, name in sorted(found)), self._file]
+                numbers = [int(number) for number in re.findall(r"\d+", each.name)]
+                # By age, for numbers rise in log4j's names and fall in others'.
+                found.append((each.stat().st_mtime_ns, numbers, each.name))
+        return [*(self._file.with_name(name) for *_, name in sorted(found)), self._file]
 
     def _locate(self, files: list[Path]) -> tuple[int, int]:
         """Which of the files was read last, by what it begins with, and where to go on."""

@@ -64,7 +64,10 @@ class Redacting(logging.Filter):
     def without(self, text: str) -> str:
         """A text without the known secrets and what looks like one."""
         for secret in tuple(self._known):
-            text = text.replace(secret, MASK)
+            if secret in text:
+                # A mere word, such as postgres, is not one inside of others, such as postgresql.
+                ends = ("(?<![a-zA-Z])", "(?![a-zA-Z])") if secret.isalpha() else ("", "")
+                text = re.sub(ends[0] + re.escape(secret) + ends[1], MASK, text)
         return redacted(text)
 
 

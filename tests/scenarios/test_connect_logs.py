@@ -82,22 +82,24 @@ def test_a_call_is_followed_to_the_connector(lab: Lab, pair: Pair) -> None:
     call(lab, f"/pipelines/{pair.name}/start", "trace-start")
     pair.wait("incremental")
     until(lambda: messages(pair, "trace-start", "Creating task"), 30, "the task")
-    written = (lab.stack.settings.data / "worker.log").read_text().splitlines()
-    lines = [json.loads(line) for line in written if line.startswith("{")]
-    asked = [
-        e
-        for e in lines
-        if e["message"].startswith("asked Kafka Connect: PUT") and e.get("pipeline") == pair.name
-    ]
+    served = [e for e in written(lab, "server") if e.get("request_id") == "trace-start"]
+    assert [(e["pipeline"], e["status"]) for e in served] == [(pair.name, 202)]
+    asked = [e for e in written(lab, "worker") if e.get("pipeline") == pair.name]
     path = f"asked Kafka Connect: PUT /connectors/{connector(pair)}"
-    assert (f"{path}/stop", "trace-stop") in [(e["message"], e["request_id"]) for e in asked]
-    assert (f"{path}/resume", "trace-start") in [(e["message"], e["request_id"]) for e in asked]
+    assert (f"{path}/stop", "trace-stop") in [(e["message"], e.get("request_id")) for e in asked]
+    assert (f"{path}/resume", "trace-start") in [(e["message"], e.get("request_id")) for e in asked]
 
 
 def call(lab: Lab, path: str, request_id: str) -> None:
     headers = {"Authorization": f"Bearer {lab.token}", "x-request-id": request_id}
     answer = httpx.post(f"http://127.0.0.1:{lab.port}/api/v1{path}", headers=headers, timeout=60)
     assert answer.status_code == 202, answer.text
+
+
+def written(lab: Lab, name: str) -> list[dict[str, Any]]:
+    """The JSON lines of a process of ours."""
+    text = (lab.stack.settings.data / f"{name}.log").read_text()
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
 def messages(pair: Pair, request_id: str, beginning: str) -> list[str]:

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 class Actor:
     """user: id, None for the program itself. name: for display (an e-mail address, ``local``, ``worker``).
 
-    address: of the client. request_id: of the call, carried through API, store and worker.
+    address: of the client. request_id: of the call, carried through API, store and worker. pipeline: whom it is about.
     """
 
     user: str | None = None
     name: str = ""
     address: str = ""
     request_id: str = ""
+    pipeline: str = ""
 
 
 NOBODY = Actor()

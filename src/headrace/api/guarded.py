@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from headrace.actor import Actor, acting
 from headrace.api.once import once
+from headrace.api.request_ids import pipeline_of
 from headrace.auth import rights
 from headrace.auth.gate import Gate, Knock
 from headrace.auth.principal import Principal
@@ -70,4 +71,5 @@ def actor(request: Request, principal: Principal | None) -> Actor:
         name=principal.name if principal else "",
         address=address_of(request),
         request_id=getattr(request.state, "request_id", ""),
+        pipeline=pipeline_of(request.scope),
     )

@@ -57,6 +57,7 @@ class RequestIds:
         if not _log.isEnabledFor(logging.INFO):
             return
         principal = scope["state"].get("principal")
+        about = {"pipeline": pipeline} if (pipeline := pipeline_of(scope)) else {}
         _log.info(
             "%s %s %d",
             scope["method"],
@@ -68,5 +69,12 @@ class RequestIds:
                 "status": status,
                 "ms": round(seconds * 1000, 1),
                 "principal": principal.name if principal else None,
+                **about,
             },
         )
+
+
+def pipeline_of(scope: Scope) -> str:
+    """The pipeline that a request is about, as its path names it; "" where it is about none."""
+    route = getattr(scope.get("route"), "path", "")
+    return str(scope.get("path_params", {}).get("id", "")) if "/pipelines/{id}" in route else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from headrace.errors import Bug, Conflict, Denied, Invalid, NotFound, Unavailabl
 from headrace.settings import HttpSecurity
 
 JSON = dict[str, Any]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,8 @@ class Connect:
                     "Check that Kafka Connect runs (`headrace status`).",
                 ) from error
             if answer.is_success:
+                if method != "GET":
+                    _log.info("asked Kafka Connect: %s %s", method, path)
                 return answer.json() if answer.content else None
             error_ = _problem(method, path, answer)
             again = isinstance(error_, Conflict | Unavailable) and "already exists" not in error_.message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from typing import Any
@@ -14,6 +15,7 @@ from headrace.entering import http_arguments, http_tls
 from headrace.errors import Bug, Conflict, HeadraceError, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
 
+_log = logging.getLogger(__name__)
 _CONNECT_SECONDS = 2.0
 _CALL_SECONDS = 10.0
 _PATIENCE = 3.0
@@ -107,6 +109,8 @@ class Rest:
     def _answer(self, method: str, path: str, answer: httpx.Response) -> Any:
         if not answer.is_success:
             raise self._problem(method, path, answer)
+        if method != "GET":
+            _log.info("asked %s: %s %s", self.what, method, path)
         try:
             return answer.json() if answer.content else None
         except ValueError:

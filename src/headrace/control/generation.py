@@ -131,14 +131,15 @@ class Makers:
         spec: PipelineSpec,
         source: Login,
         routes: Sequence[Route],
-    ) -> None:
-        """Topics and the running connector, which begins at the slot; whatever of them is not there yet."""
+    ) -> bool:
+        """Topics and the running connector, which begins at the slot; whether it was made or given other settings."""
         self.topics_for(generation, routes)
-        self._configure(pipeline, generation, spec, source, routes)
+        changed = self._configure(pipeline, generation, spec, source, routes)
         status = self.connect.status(generation.connector)
         if status is None or status.state in ("STOPPED", "PAUSED"):
             self._seed(generation, source)
             self.connect.resume(generation.connector)
+        return changed
 
     def _configure(
         self,
@@ -147,7 +148,7 @@ class Makers:
         spec: PipelineSpec,
         source: Login,
         routes: Sequence[Route],
-    ) -> None:
+    ) -> bool:
         """Make the connector, or give it the settings it should have: its login changed, or a table came whose
         columns it would stop at. None of them decides which tables it captures."""
         tables = [r.source for r in routes]
@@ -173,6 +174,8 @@ class Makers:
                 self.connect.configure(generation.connector, wanted)
                 if self._settings.connect_secrets is not None:
                     Folder(self._settings.connect_secrets).drop(generation.connector, keep=wanted.values())
+            else:
+                return False
         except Invalid as error:
             if "unable to connect" not in error.message.lower():
                 raise
@@ -182,6 +185,7 @@ class Makers:
                 f"Kafka Connect cannot reach the source: {error.message}",
                 "Check that the source runs and that Kafka Connect's machine can reach it.",
             ) from error
+        return True
 
     def _seed(self, generation: Generation, source: Login) -> None:
         """Where the slot begins: a connector without offsets waits for ever."""

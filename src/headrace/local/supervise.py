@@ -182,7 +182,9 @@ def surroundings(options: Options) -> Settings:
     if os.environ.get("HEADRACE_CONNECT"):
         return replace(outside, kafka=kafka)
     connect = f"http://{HOST}:{options.connect_port}"
-    return replace(outside, kafka=kafka, connect=connect, connect_secrets=options.data / "connect-secrets")
+    data = options.data
+    secrets, log = data / "connect-secrets", data / "logs" / "connect.log"
+    return replace(outside, kafka=kafka, connect=connect, connect_secrets=secrets, connect_log=log)
 
 
 def services(options: Options, settings: Settings) -> list[Service]:

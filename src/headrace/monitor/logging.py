@@ -46,20 +46,28 @@ class Redacting(logging.Filter):
         text = record.getMessage()
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
-        record.msg, record.args = self._without(text), None
+        record.msg, record.args = self.without(text), None
         if record.exc_text:
-            record.exc_text = self._without(record.exc_text)
+            record.exc_text = self.without(record.exc_text)
             # Formatters would make it anew from the exception.
             record.exc_info = None
         actor = current()
-        for name, value in (("request_id", actor.request_id), ("user", actor.name)):
+        for name, value in (
+            ("request_id", actor.request_id),
+            ("user", actor.name),
+            ("pipeline", actor.pipeline),
+        ):
             if value and not hasattr(record, name):
                 setattr(record, name, value)
         return True
 
-    def _without(self, text: str) -> str:
-        for secret in self._known:
-            text = text.replace(secret, MASK)
+    def without(self, text: str) -> str:
+        """A text without the known secrets and what looks like one."""
+        for secret in tuple(self._known):
+            if secret in text:
+                # A mere word, such as postgres, is not one inside of others, such as postgresql.
+                ends = ("(?<![a-zA-Z])", "(?![a-zA-Z])") if secret.isalpha() else ("", "")
+                text = re.sub(ends[0] + re.escape(secret) + ends[1], MASK, text)
         return redacted(text)
 
 
@@ -90,5 +98,5 @@ def set_up(settings: Settings, component: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())
-    for noisy in ("httpx", "httpcore", "uvicorn.error", "alembic"):
+    for noisy in ("httpx", "httpcore", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

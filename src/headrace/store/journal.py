@@ -9,15 +9,16 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from headrace.actor import current
-from headrace.errors import NotFound
+from headrace.errors import Conflict, NotFound
 from headrace.spec.names import TableName
-from headrace.store.base import Part, new_id, pipeline_id
+from headrace.store.base import Part, Transaction, new_id, pipeline_id, pipeline_row
 from headrace.store.database import now
 from headrace.store.events import publish, publish_all
-from headrace.store.records import DeadLetter, LogLine, PipelineConnector, Run
-from headrace.store.schema import dead_letters, pipeline_connectors, pipeline_logs, pipeline_runs
+from headrace.store.records import DeadLetter, LogLine, PipelineConnector, Place, Run
+from headrace.store.schema import dead_letters, log_places, pipeline_connectors, pipeline_logs, pipeline_runs
 
 LEVELS = ("debug", "info", "warning", "error")
+_TOLD = ("level", "component", "message", "request_id")
 
 
 class Journal(Part):
@@ -33,19 +34,49 @@ class Journal(Part):
             transaction.execute(insert(pipeline_logs).values(pipeline_id=id_, **values))
             publish(transaction, "logs", name, {**line, "request_id": request})
 
-    def log_lines(self, name: str, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Many lines at once, each with level, component, message and perhaps ts."""
-        request = current().request_id or None
+    def log_place(self, file: str) -> Place | None:
+        """How far a log file is gathered; None before it ever was."""
+        with self._reading() as transaction:
+            row = transaction.execute(select(log_places).where(log_places.c.name == file)).first()
+            return None if row is None else Place(row.identity, row.position)
+
+    def gather(
+        self, file: str, before: Place | None, after: Place, lines: Mapping[str, Sequence[Mapping[str, Any]]]
+    ) -> None:
+        """Keep lines of a log file under their pipelines, and that it is read so far; both or nothing.
+
+        Each line has level, component, message, ts and context; it belongs to the call that its pipeline follows.
+        Lines of pipelines that are gone are passed over. Conflict when somebody else has gathered since ``before``.
+        """
         with self._writing() as transaction:
-            id_ = pipeline_id(transaction, name)
-            rows = [
-                {"ts": now(), "context": {}, "request_id": request, "pipeline_id": id_, **line}
-                for line in lines
-            ]
+            self._move(transaction, file, before, after)
+            rows, told = [], []
+            for name, some in lines.items():
+                try:
+                    pipeline = pipeline_row(transaction, name)
+                except NotFound:
+                    continue
+                for line in some:
+                    row = {**line, "request_id": pipeline.request_id}
+                    rows.append({**row, "pipeline_id": pipeline.id})
+                    told.append(("logs", pipeline.name, {f: row[f] for f in _TOLD}))
             if rows:
                 transaction.execute(insert(pipeline_logs), rows)
-                told = [{f: row[f] for f in ("level", "component", "message", "request_id")} for row in rows]
-                publish_all(transaction, [("logs", name, line) for line in told])
+            publish_all(transaction, told)
+
+    @staticmethod
+    def _move(transaction: Transaction, file: str, before: Place | None, after: Place) -> None:
+        values = {"identity": after.identity, "position": after.position}
+        if before is None:
+            # Conflict by the key when it is there by now.
+            transaction.execute(insert(log_places).values(name=file, **values))
+            return
+        here = (log_places.c.identity == before.identity) & (log_places.c.position == before.position)
+        changed = transaction.execute(
+            update(log_places).where(log_places.c.name == file, here).values(values)
+        )
+        if not changed.rowcount:
+            raise Conflict("gathered_already", f"{file} was read by another process in the meantime")
 
     def logs(
         self,

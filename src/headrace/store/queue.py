@@ -12,6 +12,7 @@ from headrace.actor import current
 from headrace.errors import NotFound
 from headrace.store.base import Part, Transaction, new_id, pipeline_id
 from headrace.store.database import now
+from headrace.store.owners import dead
 from headrace.store.records import Beat, Request
 from headrace.store.schema import beats, leases, pipelines, requests
 
@@ -88,6 +89,16 @@ class Queue(Part):
         with self._writing() as transaction:
             # Drivers count inserted rows differently; a returned row cannot be misread.
             return transaction.execute(statement.returning(leases.c.name)).first() is not None
+
+    def take(self, name: str, owner: str, seconds: float) -> bool:
+        """As ``acquire``; at once where the holder was a process of this machine that is no more."""
+        if self.acquire(name, owner, seconds):
+            return True
+        holder = self.holder(name)
+        if holder is None or not dead(holder):
+            return False
+        self.release(name, holder)
+        return self.acquire(name, owner, seconds)
 
     def renew(self, name: str, owner: str, seconds: float) -> bool:
         """Hold the lease for so long from now; False when it has run out or is another's."""

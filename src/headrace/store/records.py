@@ -107,6 +107,14 @@ class LogLine:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """How far a log file is read. identity: of the file, whatever its name is by now. position: in bytes."""
+
+    identity: str
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """One run (load, resync, stream) of a pipeline."""
 

@@ -10,11 +10,12 @@ from contextlib import suppress
 
 from headrace.control.runner import LEASE_SECONDS, Runner
 from headrace.errors import HeadraceError
+from headrace.monitor.gather import Gatherer
 from headrace.monitor.keeping import Keeping
 from headrace.monitor.logging import set_up
 from headrace.settings import Settings
 from headrace.store import Store
-from headrace.store.owners import dead, own_name
+from headrace.store.owners import own_name
 
 LOOK_SECONDS = 0.1
 
@@ -34,6 +35,8 @@ class Worker:
 
     def run(self) -> None:
         """Look for work all the time; on the way out, put every pipeline down orderly."""
+        gathering = threading.Thread(target=self._gather, name="gather", daemon=True)
+        gathering.start()
         while not self.stopping.is_set():
             try:
                 self._look()
@@ -44,9 +47,14 @@ class Worker:
             runner.stop()
         for _, thread in self._running.values():
             thread.join(60)
+        gathering.join(60)
         with suppress(HeadraceError):
             self._store.stop_beating("worker", self._owner)
         self._store.close()
+
+    def _gather(self) -> None:
+        if self._settings.connect_log is not None:
+            Gatherer(self._store, self._settings.connect_log, self._owner).run(self.stopping)
 
     def _look(self) -> None:
         self._store.beat("worker", self._owner, os.getpid())
@@ -62,14 +70,7 @@ class Worker:
                 self._start(name)
 
     def _take(self, name: str) -> bool:
-        if self._store.acquire(name, self._owner, LEASE_SECONDS):
-            return True
-        holder = self._store.holder(name)
-        if holder is None or not dead(holder):
-            return False
-        # A worker that was killed beside us: no need to wait until its lease runs out.
-        self._store.release(name, holder)
-        return self._store.acquire(name, self._owner, LEASE_SECONDS)
+        return self._store.take(name, self._owner, LEASE_SECONDS)
 
     def _start(self, name: str) -> None:
         self._store.requeue_requests(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -80,6 +81,16 @@ def test_every_answer_has_a_request_id(api: httpx.Client) -> None:
     assert api.get("auth/me", headers={"x-request-id": "mine-1"}).headers["x-request-id"] == "mine-1"
     made = api.get("auth/me", headers={"x-request-id": "not one of ours!"}).headers["x-request-id"]
     assert len(made) == 32
+
+
+def test_a_line_about_a_pipeline_names_it(
+    api: httpx.Client, pipeline: PipelineSpec, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "headrace.access"):
+        assert api.get("pipelines/p/logs").status_code == 200
+        assert api.get("pipelines").status_code == 200
+    about = [getattr(r, "pipeline", None) for r in caplog.records if r.name == "headrace.access"]
+    assert about == ["p", None]
 
 
 def test_what_is_away_is_told(api: httpx.Client) -> None:

@@ -18,10 +18,12 @@ from headrace.actor import Actor, acting
 from headrace.monitor.logging import redacting, set_up
 from headrace.settings import Settings
 set_up(Settings(Path(".")), "server")
-redacting.learn("known-secret-value")
+redacting.learn("known-secret-value", "postgres")
 log = logging.getLogger("headrace.x")
-with acting(Actor("u1", "ann", request_id="r-1")):
+with acting(Actor("u1", "ann", request_id="r-1", pipeline="shop")):
     log.info("entered with %s", "known-secret-value")
+log.info("postgres is a word of org.postgresql")
+logging.getLogger("uvicorn.error").info("started")
 try:
     raise ValueError("password=hunter2 known-secret-value")
 except ValueError:
@@ -33,11 +35,13 @@ log.debug("unseen")
 def test_lines_are_json_with_the_call_and_without_secrets() -> None:
     ran = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
     lines = [json.loads(line) for line in ran.stderr.splitlines()]
-    assert [line["message"] for line in lines] == [f"entered with {MASK}", "failed"]
+    word = f"{MASK} is a word of org.postgresql"
+    assert [line["message"] for line in lines] == [f"entered with {MASK}", word, "started", "failed"]
+    assert [line.get("pipeline") for line in lines] == ["shop", None, None, None]
     assert (lines[0]["request_id"], lines[0]["user"], lines[0]["component"]) == ("r-1", "ann", "server")
     assert lines[0]["level"] == "info"
     assert lines[0]["ts"]
-    assert "ValueError" in lines[1]["exception"]
+    assert "ValueError" in lines[3]["exception"]
     assert "hunter2" not in ran.stderr
     assert "known-secret" not in ran.stderr
 

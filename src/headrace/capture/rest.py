@@ -11,7 +11,7 @@ import httpx
 import pybreaker
 
 from headrace.entering import http_arguments
-from headrace.errors import Bug, Conflict, HeadraceError, Invalid, NotFound, Unavailable
+from headrace.errors import Conflict, HeadraceError, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
 
 _TIMEOUT = httpx.Timeout(10.0, connect=2.0)
@@ -30,11 +30,16 @@ class Rest:
     """
 
     def __init__(
-        self, url: str, security: HttpSecurity, name: str = "connect", what: str = "Kafka Connect"
+        self,
+        url: str,
+        security: HttpSecurity,
+        name: str = "connect",
+        what: str = "Kafka Connect",
+        timeout: httpx.Timeout = _TIMEOUT,
     ) -> None:
         self._http = httpx.Client(
             base_url=url.rstrip("/"),
-            timeout=_TIMEOUT,
+            timeout=timeout,
             limits=httpx.Limits(max_connections=20, keepalive_expiry=30),
             **http_arguments(security),
         )
@@ -87,7 +92,7 @@ class Rest:
         try:
             return answer.json() if answer.content else None
         except ValueError:
-            raise Bug(
+            raise Unavailable(
                 f"{self.name}_answer", f"{self.what} did not answer in JSON", "Is its URL right?"
             ) from None
 

@@ -22,7 +22,6 @@ import httpx
 import pytest
 from confluent_kafka import Producer
 from confluent_kafka.cimpl import NewTopic
-from conftest import served
 
 from headrace.capture.topics import Topics
 from headrace.entering import Cluster
@@ -31,6 +30,7 @@ from headrace.local.stack import Stack
 from headrace.settings import HttpSecurity
 from support.lab import until
 from support.schema_registry import SchemaRegistry
+from support.serving import served
 
 KEY = {"type": "record", "name": "Key", "namespace": "shop", "fields": [{"name": "id", "type": "long"}]}
 PLACE = {

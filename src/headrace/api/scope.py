@@ -21,11 +21,11 @@ async def _cases(request: Request) -> Cases:
 Use = Annotated[Cases, Depends(_cases)]
 
 
-def page(items: Sequence[JSON], limit: int, offset: int) -> JSON:
+def page(items: Sequence[Any], limit: int, offset: int) -> JSON:
     """``{"items", "total", "limit", "offset"}``."""
     return paged(list(items[offset : offset + limit]), len(items), limit, offset)
 
 
-def paged(items: list[JSON], total: int, limit: int, offset: int) -> JSON:
+def paged(items: list[Any], total: int, limit: int, offset: int) -> JSON:
     """The same, of items that are a page already."""
     return {"items": items, "total": total, "limit": limit, "offset": offset}

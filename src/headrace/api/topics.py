@@ -49,11 +49,17 @@ class TopicDetail(BaseModel):
 
 
 class ValueAnswer(BaseModel):
-    """A key or value. format: what it was; binary is shown in hexadecimal digits."""
+    """A key or value.
+
+    format: what it was; binary is shown in hexadecimal digits. schema_id: of the schema registry, where the value
+    names one. reason: why it is not decoded by that schema, or not shown.
+    """
 
     format: Literal["json", "avro", "text", "binary", "null", "too_large"]
     data: Any
     bytes: int
+    schema_id: int | None
+    reason: str | None
 
 
 class HeaderAnswer(BaseModel):
@@ -78,18 +84,6 @@ class Messages(BaseModel):
     """Messages, the newest first unless an offset was given."""
 
     items: list[MessageAnswer]
-
-
-class Subjects(BaseModel):
-    """Subjects of the registry."""
-
-    items: list[str]
-
-
-class Versions(BaseModel):
-    """Versions of a subject."""
-
-    items: list[int]
 
 
 class SchemaVersion(BaseModel):
@@ -147,16 +141,21 @@ def messages(
     return {"items": use.messages(name, Wanted(limit, partition, offset, key))}
 
 
-@router.get("/schema-registry/subjects", response_model=Subjects)
-def subjects(use: Use) -> JSON:
-    """Subjects of the schema registry."""
-    return {"items": use.subjects()}
+@router.get("/schema-registry/subjects", response_model=Page[str])
+def subjects(
+    use: Use,
+    q: Annotated[str | None, Query(max_length=500, description="Part of the name")] = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> JSON:
+    """Subjects of the schema registry, by name."""
+    return page([s for s in use.subjects() if q is None or q.lower() in s.lower()], limit, offset)
 
 
-@router.get("/schema-registry/subjects/{subject}/versions", response_model=Versions)
-def versions(use: Use, subject: Subject) -> JSON:
-    """Versions of a subject."""
-    return {"items": use.versions(subject)}
+@router.get("/schema-registry/subjects/{subject}/versions", response_model=Page[int])
+def versions(use: Use, subject: Subject, limit: Limit = 100, offset: Offset = 0) -> JSON:
+    """Versions of a subject, the oldest first."""
+    return page(use.versions(subject), limit, offset)
 
 
 @router.get("/schema-registry/subjects/{subject}/versions/{version}", response_model=SchemaVersion)

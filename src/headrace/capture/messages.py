@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import struct
+import heapq
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec  # type: ignore[attr-defined]
 
+from headrace.capture.decoding import Shown
 from headrace.capture.markers import consumer
 from headrace.capture.topics import Topics, kafka_error
 from headrace.entering import Cluster, reachable
@@ -25,7 +25,21 @@ _REACH_SECONDS = 1.5
 _MOST_BYTES = 256 * 1024
 _SCAN = 200_000
 
-Decode = Callable[[bytes], tuple[str, Any]]
+Decode = Callable[[bytes], Shown]
+# Bytes; of too many, how many.
+_Held = bytes | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A message without what is too large to be shown."""
+
+    partition: int
+    offset: int
+    timestamp: int | None
+    key: _Held
+    value: _Held
+    headers: list[JSON]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +116,9 @@ class Looking:
                 )
             numbers = [wanted.partition]
         spans = {n: self._span(wanted, *at) for n, at in self._bounds(name, numbers).items()}
-        raw = list(self._read(name, {n: s for n, s in spans.items() if s[0] < s[1]}, wanted))
-        if wanted.offset is None:
-            raw.sort(key=lambda m: (m.timestamp()[1], m.offset()), reverse=True)
+        read = self._messages(name, {n: s for n, s in spans.items() if s[0] < s[1]}, wanted)
+        # No more of them at a time than are shown: they may be large.
+        raw = list(read) if wanted.offset is not None else heapq.nlargest(wanted.limit, read, key=_age)
         return [_message(m, decode) for m in raw[: wanted.limit]]
 
     def _span(self, wanted: Wanted, begin: int, end: int) -> tuple[int, int]:
@@ -114,7 +128,7 @@ class Looking:
         back = _SCAN if wanted.key is not None else wanted.limit * 2 + 10
         return max(begin, end - back), end
 
-    def _read(self, name: str, spans: dict[int, tuple[int, int]], wanted: Wanted) -> Iterator[Any]:
+    def _messages(self, name: str, spans: dict[int, tuple[int, int]], wanted: Wanted) -> Iterator[_Read]:
         until = time.monotonic() + _SECONDS
         left = dict(spans)
         with self._reader() as reader:
@@ -132,7 +146,7 @@ class Looking:
                         left.pop(number, None)
                     if wanted.key is None or _text(message.key()) == wanted.key:
                         taken += 1
-                        yield message
+                        yield _read(message)
                         if wanted.offset is not None and taken >= wanted.limit:
                             return
 
@@ -168,44 +182,44 @@ def require_reachable(kafka: Cluster) -> None:
         )
 
 
-def plain(value: bytes) -> tuple[str, Any]:
-    """JSON where it is some, text where it is UTF-8, else hexadecimal digits; with what it was."""
-    try:
-        text = value.decode("utf-8")
-    except UnicodeDecodeError:
-        return "binary", value.hex()
-    try:
-        return "json", json.loads(text, parse_constant=str)
-    except (ValueError, RecursionError):
-        return "text", text
-
-
-def schema_id(value: bytes) -> int | None:
-    """The id of the schema by which a value was written (Confluent's frame), None for any other value."""
-    if len(value) < 5 or value[0] != 0:
-        return None
-    return int(struct.unpack(">I", value[1:5])[0])
-
-
-def _message(message: Any, decode: Decode) -> JSON:
+def _read(message: Any) -> _Read:
     kind, at = message.timestamp()
+    headers = [{"name": k, "value": _text(v)} for k, v in message.headers() or []]
+    key, value = _held(message.key()), _held(message.value())
+    return _Read(message.partition(), message.offset(), at if kind else None, key, value, headers)
+
+
+def _held(value: bytes | None) -> _Held:
+    return value if value is None or len(value) <= _MOST_BYTES else len(value)
+
+
+def _age(message: _Read) -> tuple[int, int]:
+    return message.timestamp or 0, message.offset
+
+
+def _message(message: _Read, decode: Decode) -> JSON:
     return {
-        "partition": message.partition(),
-        "offset": message.offset(),
-        "timestamp": at if kind else None,
-        "key": _shown(message.key(), decode),
-        "value": _shown(message.value(), decode),
-        "headers": [{"name": k, "value": _text(v)} for k, v in message.headers() or []],
+        "partition": message.partition,
+        "offset": message.offset,
+        "timestamp": message.timestamp,
+        "key": _shown(message.key, decode),
+        "value": _shown(message.value, decode),
+        "headers": message.headers,
     }
 
 
-def _shown(value: bytes | None, decode: Decode) -> JSON:
-    if value is None:
-        return {"format": "null", "data": None, "bytes": 0}
-    if len(value) > _MOST_BYTES:
-        return {"format": "too_large", "data": None, "bytes": len(value)}
-    format_, data = decode(value)
-    return {"format": format_, "data": data, "bytes": len(value)}
+def _shown(value: _Held, decode: Decode) -> JSON:
+    if isinstance(value, bytes):
+        shown, length = decode(value), len(value)
+    else:
+        shown, length = Shown("null" if value is None else "too_large", None), value or 0
+    return {
+        "format": shown.format,
+        "data": shown.data,
+        "bytes": length,
+        "schema_id": shown.schema_id,
+        "reason": shown.reason,
+    }
 
 
 def _text(value: bytes | None) -> str | None:

@@ -12,7 +12,7 @@ import httpx
 
 from headrace.capture.fuse import Crowded, Fuse, Resting
 from headrace.entering import http_arguments, http_tls
-from headrace.errors import Bug, Conflict, HeadraceError, Invalid, NotFound, Unavailable
+from headrace.errors import Conflict, HeadraceError, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
 
 _log = logging.getLogger(__name__)
@@ -34,20 +34,25 @@ _REPEATABLE = frozenset({"GET", "PUT"})
 class Rest:
     """One HTTP service with Kafka Connect's manners (a schema registry has them too). Threads may share it.
 
-    name, what: of the service in codes and in words. Every call raises the error of the service's answer, with its
+    name, what: of the service in codes and in words. read_seconds: of a GET, with what is tried again. Every call raises the error of the service's answer, with its
     own status as ``http_status`` in the context, or Unavailable ``<name>_unreachable``, ``<name>_resting`` and
     ``<name>_crowded``.
     """
 
     def __init__(
-        self, url: str, security: HttpSecurity, name: str = "connect", what: str = "Kafka Connect"
+        self,
+        url: str,
+        security: HttpSecurity,
+        name: str = "connect",
+        what: str = "Kafka Connect",
+        read_seconds: float = _READ_SECONDS,
     ) -> None:
         self._http = httpx.Client(
             base_url=url.rstrip("/"),
             limits=httpx.Limits(max_connections=_AT_ONCE, keepalive_expiry=30),
             **http_arguments(security),
         )
-        self.name, self.what = name, what
+        self.name, self.what, self._read_seconds = name, what, read_seconds
         self._fuse = Fuse(
             httpx.TransportError,
             failures=_FAILURES,
@@ -67,7 +72,7 @@ class Rest:
     def call(self, method: str, path: str, *, body: Any = None, params: Any = None) -> Any:
         """One call; what may be repeated is, with jitter, while the service is busy or its connection breaks."""
         began, pause = time.monotonic(), 0.1
-        end = began + (_READ_SECONDS if method == "GET" else _WRITE_SECONDS)
+        end = began + (self._read_seconds if method == "GET" else _WRITE_SECONDS)
         until = min(end, began + _PATIENCE)
         while True:
             try:
@@ -114,7 +119,7 @@ class Rest:
         try:
             return answer.json() if answer.content else None
         except ValueError:
-            raise Bug(
+            raise Unavailable(
                 f"{self.name}_answer", f"{self.what} did not answer in JSON", "Is its URL right?"
             ) from None
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import io
-import json
 from typing import Any
 
-import fastavro
-from fastavro.schema import SchemaParseException
-
-from headrace.capture.messages import Looking, Wanted, plain, schema_id
+from headrace.capture.decoding import Page, Registry
+from headrace.capture.messages import Looking, Wanted
 from headrace.capture.rest import Rest, part
 from headrace.entering import cluster
-from headrace.errors import HeadraceError, NotFound
+from headrace.errors import NotFound, Unavailable
 from headrace.settings import Settings
 
 JSON = dict[str, Any]
-_SCHEMAS = 500
+# People wait for it, or for messages that it decodes.
+_READ_SECONDS = 3.0
 
 
 class TopicCases:
@@ -26,12 +23,16 @@ class TopicCases:
         self._looking = Looking(cluster(settings))
         self._registry = (
             Rest(
-                settings.schema_registry, settings.registry_security, "schema_registry", "The schema registry"
+                settings.schema_registry,
+                settings.registry_security,
+                "schema_registry",
+                "The schema registry",
+                _READ_SECONDS,
             )
             if settings.schema_registry
             else None
         )
-        self._schemas: dict[int, Any] = {}
+        self._schemas = None if self._registry is None else Registry(self._registry)
 
     def close(self) -> None:
         """Give back connections."""
@@ -47,51 +48,49 @@ class TopicCases:
         return self._looking.topic(name)
 
     def messages(self, name: str, wanted: Wanted) -> list[JSON]:
-        """Messages, decoded: Avro by the registry's schema where one is set, JSON, text, else raw."""
-        return self._looking.messages(name, wanted, self._decoded)
+        """Messages, decoded: by the registry's schema where one is set, JSON, text, else raw with the reason."""
+        return self._looking.messages(name, wanted, Page(self._schemas).shown)
 
     def subjects(self) -> list[str]:
         """Subjects of the registry; NotFound ``no_registry`` when none is set."""
-        found: list[str] = self._asked("/subjects")
-        return sorted(found)
+        try:
+            return sorted(self._asked("/subjects", list))
+        except NotFound as error:
+            if error.code == "no_registry":
+                raise
+            raise _no_registry_there() from None
 
     def versions(self, subject: str) -> list[int]:
-        """Versions of a subject."""
-        found: list[int] = self._asked(f"/subjects/{part(subject)}/versions")
+        """Versions of a subject; NotFound."""
+        found: list[int] = self._asked(f"/subjects/{part(subject)}/versions", list)
         return found
 
     def schema(self, subject: str, version: str) -> JSON:
-        """One version of a subject (a number, or ``latest``) with its schema."""
-        found = self._asked(f"/subjects/{part(subject)}/versions/{part(version)}")
-        return {
-            "subject": found["subject"],
-            "id": found["id"],
-            "version": found["version"],
-            "type": found.get("schemaType") or "AVRO",
-            "schema": found["schema"],
-        }
+        """One version of a subject (a number, or ``latest``) with its schema; NotFound."""
+        found = self._asked(f"/subjects/{part(subject)}/versions/{part(version)}", dict)
+        try:
+            return {
+                "subject": found["subject"],
+                "id": found["id"],
+                "version": found["version"],
+                "type": found.get("schemaType") or "AVRO",
+                "schema": found["schema"],
+            }
+        except KeyError:
+            raise _no_registry_there() from None
 
-    def _asked(self, path: str) -> Any:
+    def _asked(self, path: str, kind: type) -> Any:
         if self._registry is None:
             raise NotFound("no_registry", "No schema registry is set", "Set HEADRACE_SCHEMA_REGISTRY.")
-        return self._registry.get(path)
+        found = self._registry.get(path)
+        if not isinstance(found, kind):
+            raise _no_registry_there()
+        return found
 
-    def _decoded(self, value: bytes) -> tuple[str, Any]:
-        number = schema_id(value) if self._registry is not None else None
-        if number is None:
-            return plain(value)
-        try:
-            schema = self._schema(number)
-            found = fastavro.schemaless_reader(io.BytesIO(value[5:]), schema, None)
-            return "avro", json.loads(json.dumps(found, default=str))
-        except (HeadraceError, SchemaParseException, ValueError, EOFError, KeyError, IndexError, TypeError):
-            # Not what its first bytes say, or its schema is gone: shown as it is.
-            return plain(value)
 
-    def _schema(self, number: int) -> Any:
-        if number not in self._schemas:
-            told = self._asked(f"/schemas/ids/{number}")
-            if len(self._schemas) >= _SCHEMAS:
-                self._schemas.clear()
-            self._schemas[number] = fastavro.parse_schema(json.loads(told["schema"]))
-        return self._schemas[number]
+def _no_registry_there() -> Unavailable:
+    return Unavailable(
+        "schema_registry_answer",
+        "What answers at HEADRACE_SCHEMA_REGISTRY has not Confluent's API",
+        "Is the URL right? Apicurio's ends in /apis/ccompat/v7.",
+    )

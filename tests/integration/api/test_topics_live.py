@@ -51,7 +51,7 @@ def test_the_newest_from_an_offset_and_of_a_key(api: httpx.Client, topic: str) -
     assert numbers(api.get(where, params={"offset": 10**9, "partition": 0})) == []
     one = api.get(where, params={"partition": 0, "limit": 1}).json()["items"][0]
     assert (one["key"], one["headers"]) == (
-        {"format": "text", "data": "k2", "bytes": 2},
+        {"format": "text", "data": "k2", "bytes": 2, "schema_id": None, "reason": None},
         [{"name": "h", "value": "29"}],
     )
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from headrace.errors import Invalid
 from headrace.spec.secrets import MASK
 
 _NAMED = re.compile(
@@ -20,6 +21,7 @@ _HARMLESS = re.compile(
     r"(^config\.providers)|\.(class|type|file|path|location|mode|enabled?|name)$", re.IGNORECASE
 )
 _REFERENCE = re.compile(r"\$\{[^{}:]+:[^{}]+\}")
+_HERE = re.compile(r"\$\{dir:([^}]*)\}")
 _LOGIN = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)(?=@)")
 _PARAMETER = re.compile(r"(?i)((?:passw(?:or)?d|secret|token)=)([^&;\s]+)")
 _PLAIN_FILE = re.compile(r"[A-Za-z0-9_-]{1,150}")
@@ -78,6 +80,23 @@ class Folder:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
             out.write(secret)
         return draft.replace(file)
+
+    def guard(self, connector: str, config: Mapping[str, str], passwords: Collection[str] = ()) -> None:
+        """Invalid ``secret_reference`` for references to what lies here, save a connector's own in settings for secrets.
+
+        Connect puts a secret wherever it is referred to: into the name of a topic, into what it says of a value.
+        """
+        for key, value in config.items():
+            for place in _HERE.findall(value):
+                path, _, name = place.rpartition(":")
+                own = path == str(self._path) and name.startswith(f"{_stem(connector)}.")
+                if not (own and is_secret(key, passwords)):
+                    raise Invalid(
+                        "secret_reference",
+                        f"{key} refers to a secret of another connector, or would show one",
+                        "Write the secret itself into a setting for secrets; Headrace puts it where Connect finds it.",
+                        {"setting": key},
+                    )
 
     def drop(self, connector: str, keep: Collection[str] = ()) -> None:
         """Forget the secrets of a connector, but for those that a value of ``keep`` refers to."""

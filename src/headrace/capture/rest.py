@@ -34,9 +34,9 @@ _REPEATABLE = frozenset({"GET", "PUT"})
 class Rest:
     """One HTTP service with Kafka Connect's manners (a schema registry has them too). Threads may share it.
 
-    name, what: of the service in codes and in words. read_seconds: of a GET, with what is tried again. Every call raises the error of the service's answer, with its
-    own status as ``http_status`` in the context, or Unavailable ``<name>_unreachable``, ``<name>_resting`` and
-    ``<name>_crowded``.
+    name, what: of the service in codes and in words. read_seconds: of a GET, with what is tried again. Every call
+    raises the error of the service's answer, with its own status as ``http_status`` in the context, or Unavailable
+    ``<name>_unreachable``, ``<name>_resting`` and ``<name>_crowded``.
     """
 
     def __init__(

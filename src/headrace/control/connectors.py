@@ -84,9 +84,16 @@ class Connectors:
         """What Connect says of a configuration: ``{"name", "error_count", "errors", "configs"}``, secrets masked."""
         # Connect wants a name as well, which says nothing here.
         given = {"name": "validated", _CLASS: plugin, **config}
+        passwords = self._password_keys(plugin)
+        if self._folder:
+            self._folder.guard(given["name"], given, passwords)
         found = self._rest.call("PUT", f"/connector-plugins/{part(plugin)}/config/validate", body=given)
-        secrets = set(plain_secrets(given, self._password_keys(plugin)).values())
-        configs = [_value(c, secrets) for c in found["configs"]]
+        secrets = set(plain_secrets(given, passwords).values())
+        # Connect answers with what references stand for.
+        references = {k: v for k, v in given.items() if "${" in v}
+        values = (c["value"] for c in found["configs"])
+        secrets |= {v["value"] for v in values if v["value"] and v["name"] in references}
+        configs = [_value(c, secrets, references) for c in found["configs"]]
         errors = {c["name"]: c["errors"] for c in configs if c["errors"]}
         return {
             "name": found["name"],
@@ -227,7 +234,10 @@ class Connectors:
     def _hidden(self, name: str, config: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
         """The configuration with references for its secrets; a mask means what is there."""
         told = {k: before.get(k, "") if v == MASK else v for k, v in config.items()}
-        plain = plain_secrets(told, self._password_keys(config.get(_CLASS, "")))
+        passwords = self._password_keys(config.get(_CLASS, ""))
+        if self._folder:
+            self._folder.guard(name, told, passwords)
+        plain = plain_secrets(told, passwords)
         if not plain or (self._folder is None and self._settings.connect_plain_secrets):
             return told
         if self._folder is None:
@@ -327,7 +337,7 @@ def _absent(task: int) -> JSON:
     return {"id": task, **_state({})}
 
 
-def _value(config: JSON, secrets: set[str]) -> JSON:
+def _value(config: JSON, secrets: set[str], references: Mapping[str, str]) -> JSON:
     value, definition = config["value"], config["definition"]
     secret = value["value"] is not None and (
         value["value"] in secrets or definition.get("type") == "PASSWORD"
@@ -339,7 +349,7 @@ def _value(config: JSON, secrets: set[str]) -> JSON:
         "default_value": definition.get("default_value"),
         "documentation": definition.get("documentation") or "",
         "group": definition.get("group"),
-        "value": MASK if secret else value["value"],
+        "value": references.get(value["name"], MASK if secret else value["value"]),
         "recommended_values": value.get("recommended_values") or [],
         "errors": [redacted(e, secrets) for e in value.get("errors") or []],
         "visible": bool(value.get("visible", True)),

@@ -179,6 +179,36 @@ def test_no_secret_leaves_by_connect_or_kafka_or_the_metadata(
     assert api.delete("connectors/planted").status_code == 204
 
 
+def test_references_do_not_show_what_they_stand_for(api: httpx.Client, source: PostgresServer) -> None:
+    wanted = config(source, "holder")
+    made = api.post("connectors", json={"name": "holder", "config": wanted, "initial_state": "STOPPED"})
+    assert made.status_code == 201, made.text
+    kept = made.json()["config"]
+    reference = kept["database.password"]
+    assert reference.startswith("${dir:")
+    validate = f"connector-plugins/{wanted['connector.class']}/config/validate"
+    theft = config(source, "thief", **{"database.password": reference})
+    detour = {**theft, "database.password": reference.replace("connect-secrets", "./connect-secrets")}
+    topic = config(source, "thief", **{"heartbeat.topics.prefix": f"x-{reference}"})
+    # Its own, where everybody reads it.
+    open_ = {**kept, "slot.name": reference}
+    for answer in (
+        *(api.put(validate, json=stolen) for stolen in (theft, detour, topic, open_)),
+        *(api.post("connectors", json={"name": "thief", "config": c}) for c in (theft, detour, topic)),
+        api.put("connectors/holder/config", json=open_),
+    ):
+        assert (answer.status_code, answer.json()["code"]) == (422, "secret_reference"), answer.text
+    # What is shown may be checked and written again as it is; Connect, which resolves it, repeats it in answers.
+    mine = {**kept, "name": "holder", "database.port": "none", "my.token": reference}
+    checked = api.put(validate, json=mine)
+    assert checked.status_code == 200
+    assert SECRET not in checked.text
+    shown = {c["name"]: c["value"] for c in checked.json()["configs"]}
+    assert shown["database.password"] == reference
+    assert api.put("connectors/holder/config", json=kept).json()["config"] == kept
+    assert api.delete("connectors/holder").status_code == 204
+
+
 def test_names_that_need_care(api: httpx.Client, source: PostgresServer) -> None:
     for name in ("a b", "ünïcode", "q?m#k"):
         settings = config(source, "care")

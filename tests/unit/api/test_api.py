@@ -1,19 +1,18 @@
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from api_server import BOTH, Running
 from cryptography.fernet import Fernet
+from sqlalchemy import update
 
 from headrace.spec.models import PipelineSpec
 from headrace.spec.names import TableName
 from headrace.spec.secrets import MASK
 from headrace.store.records import TableState
+from headrace.store.schema import connections
 
 pytestmark = BOTH
 CONNECTION = {"engine": "postgres", "host": "h", "database": "d", "user": "u", "password": "hunter2"}
@@ -137,13 +136,11 @@ def test_a_mask_sent_back_keeps_the_password(running: Running, api: httpx.Client
     assert running.store.connection("a").spec.password.get_secret_value() == "hunter2"
 
 
-def test_a_connection_whose_key_is_lost_is_entered_again(
-    running: Running, api: httpx.Client, tmp_path: Path
-) -> None:
+def test_a_connection_whose_key_is_lost_is_entered_again(running: Running, api: httpx.Client) -> None:
     read = api.post("connections", json={"name": "a", **CONNECTION})
     sealed = Fernet(Fernet.generate_key()).encrypt(b'{"password": "hunter2"}').decode()
-    with closing(sqlite3.connect(tmp_path / "headrace.db", isolation_level=None)) as metadata:
-        metadata.execute("UPDATE connections SET secrets = ?", (sealed,))
+    with running.store._writing() as transaction:
+        transaction.execute(update(connections).values(secrets=sealed))
     problem(api.post("connections/a/test"), 412, "secret_key")
     assert [c["password"] for c in api.get("connections").json()["items"]] == [MASK]
     shown = api.get("connections/a")

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import psycopg
 
-from headrace.spec.secrets import MASK
+from headrace.secrecy import MASK
 from support.lab import Lab, Pair, until
 
 SECRET = "planted-secret-4711"

@@ -40,8 +40,8 @@ from headrace.control.cases import Cases
 from headrace.control.connectors import Connectors
 from headrace.control.monitoring import Monitoring
 from headrace.control.topics import TopicCases
-from headrace.monitor.logging import redacting
 from headrace.monitor.traffic import Traffic
+from headrace.secrecy import known
 from headrace.settings import Settings
 from headrace.store import Store
 
@@ -55,7 +55,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     """The server's application; opens (and migrates) the store. host: what the server is bound to."""
     store = Store(settings)
     token = ensure_token(settings.token_file)
-    redacting.learn(token, *store.secret_keys)
+    known.learn(token, *store.secret_keys)
     gate = Gate(settings, store, token)
 
     @asynccontextmanager

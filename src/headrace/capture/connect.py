@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from headrace.capture.hiding import unveiled
 from headrace.capture.rest import part
 from headrace.entering import http_arguments, http_tls
 from headrace.errors import Bug, Conflict, Denied, Invalid, NotFound, Unavailable
@@ -83,7 +84,7 @@ class Connect:
         return ConnectorStatus(
             answer["connector"]["state"],
             tuple(t["state"] for t in tasks),
-            next((t for t in traces if t), None),
+            next((unveiled(t) for t in traces if t), None),
         )
 
     def healthy(self) -> bool:
@@ -197,7 +198,7 @@ def _problem(
         text = str(raw.get("message", answer.text)) if isinstance(raw, dict) else answer.text
     except ValueError:
         text = answer.text
-    what = f"Kafka Connect refused {method} {path}: {text.strip()[:2000]}"
+    what = f"Kafka Connect refused {method} {path}: {unveiled(text.strip()[:2000])}"
     context = {"status": answer.status_code}
     match answer.status_code:
         case 404:

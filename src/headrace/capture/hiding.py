@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from headrace.errors import Invalid
-from headrace.spec.secrets import MASK
+from headrace.secrecy import MASK, known
 
 _NAMED = re.compile(
     r"passw(or)?d|passphrase|secret|token(?!s?\.(validator|endpoint))|credential|private.?key|api.?key|access.?key"
@@ -51,8 +51,8 @@ def masked(config: Mapping[str, str], passwords: Collection[str] = ()) -> dict[s
 
 
 def unveiled(text: str) -> str:
-    """A text without the credentials of URLs in it."""
-    return _PARAMETER.sub(rf"\1{MASK}", _LOGIN.sub(rf"\1:{MASK}", text))
+    """A text without the secrets that are known, and without the credentials of URLs."""
+    return _PARAMETER.sub(rf"\1{MASK}", _LOGIN.sub(rf"\1:{MASK}", known.without(text)))
 
 
 def redacted(text: str, secrets: Collection[str]) -> str:

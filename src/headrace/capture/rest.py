@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from headrace.capture.fuse import Crowded, Fuse, Resting
+from headrace.capture.hiding import unveiled
 from headrace.entering import http_arguments, http_tls
 from headrace.errors import Conflict, HeadraceError, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
@@ -155,7 +156,7 @@ class Rest:
             text = str(raw.get("message", answer.text)) if isinstance(raw, dict) else answer.text
         except ValueError:
             text = answer.text
-        said = f"{self.what} refused {method} {path}: {text.strip()[:2000]}"
+        said = f"{self.what} refused {method} {path}: {unveiled(text.strip()[:2000])}"
         status = answer.status_code
         context = {"http_status": status}
         match status:

@@ -6,8 +6,8 @@ from typing import Any, Literal, cast
 
 from headrace.alerts.notify import Notice, send
 from headrace.errors import Precondition
+from headrace.secrecy import MASK
 from headrace.spec.alerts import ChannelKind, ChannelSpec, RuleSpec
-from headrace.spec.secrets import MASK
 from headrace.store import Store
 from headrace.store.alerts import Alert, AlertChannel, AlertRule
 

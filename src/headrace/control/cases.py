@@ -10,11 +10,12 @@ from headrace.control import components, discovery, forms
 from headrace.control.applying import Intent, Plans
 from headrace.control.forms import JSON
 from headrace.errors import Conflict, Finding, HeadraceError, NotFound, Precondition, preflight_failed
+from headrace.secrecy import MASK
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
 from headrace.spec.names import TableName
 from headrace.spec.patterns import near_names, parse_table
-from headrace.spec.secrets import MASK, masked
+from headrace.spec.secrets import masked
 from headrace.store import Store
 from headrace.store.audits import AuditFilter
 from headrace.store.records import Connection, Pipeline

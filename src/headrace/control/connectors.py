@@ -11,8 +11,8 @@ from typing import Any
 from headrace.capture.hiding import Folder, masked, plain_secrets, redacted
 from headrace.capture.rest import Rest, part
 from headrace.errors import Conflict, HeadraceError, Invalid, NotFound, Precondition
+from headrace.secrecy import MASK
 from headrace.settings import Settings
-from headrace.spec.secrets import MASK
 from headrace.store import Store
 
 JSON = dict[str, Any]

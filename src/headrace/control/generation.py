@@ -17,7 +17,7 @@ from headrace.engines.postgres import capture
 from headrace.engines.postgres.connection import Login, connect
 from headrace.entering import cluster, pkcs8
 from headrace.errors import Conflict, HeadraceError, Invalid, Precondition, Unavailable
-from headrace.monitor.logging import redacting
+from headrace.secrecy import known
 from headrace.settings import Settings
 from headrace.spec.models import PipelineSpec
 
@@ -233,7 +233,7 @@ class Makers:
     def _kept(self, connector: str, wanted: Mapping[str, str], spec: PipelineSpec) -> dict[str, str]:
         """References for the secrets among the user's own settings; Precondition ``connect_secret``."""
         own = {k: v for k, v in plain_secrets(wanted).items() if spec.connector.get(k) == v}
-        redacting.learn(*own.values())
+        known.learn(*own.values())
         if self._settings.connect_secrets is not None:
             folder = Folder(self._settings.connect_secrets)
             folder.guard(connector, spec.connector)

@@ -17,8 +17,8 @@ from headrace.engines.postgres.connection import Login, connect
 from headrace.engines.postgres.events import Decoder
 from headrace.entering import PEM, cluster
 from headrace.errors import Finding, Precondition
-from headrace.monitor.logging import redacting
 from headrace.plan.routes import routes as plan_routes
+from headrace.secrecy import known
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.spec.patterns import select
@@ -42,7 +42,7 @@ class Inspection:
 
 def login(spec: ConnectionSpec) -> Login:
     """How the PostgreSQL engine logs in with this connection; no log line shows its password from here on."""
-    redacting.learn(spec.password.get_secret_value())
+    known.learn(spec.password.get_secret_value())
     return Login(
         host=spec.host,
         port=spec.port,

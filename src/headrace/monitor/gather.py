@@ -18,7 +18,8 @@ from typing import Any, BinaryIO
 from headrace.capture.hiding import plain_secrets
 from headrace.errors import HeadraceError
 from headrace.monitor.entries import Entry, entries
-from headrace.monitor.logging import redacting
+from headrace.monitor.logging import redacted
+from headrace.secrecy import known
 from headrace.store import Store
 from headrace.store.records import Place
 
@@ -187,8 +188,8 @@ class Gatherer:
         for name in pipelines:
             spec = self._store.pipeline(name).spec
             ends = (self._store.connection(end).spec for end in (spec.source, spec.target))
-            redacting.learn(*(end.password.get_secret_value() for end in ends))
-            redacting.learn(*plain_secrets({k: str(v) for k, v in spec.connector.items()}).values())
+            known.learn(*(end.password.get_secret_value() for end in ends))
+            known.learn(*plain_secrets({k: str(v) for k, v in spec.connector.items()}).values())
 
 
 class Budget:
@@ -262,8 +263,8 @@ def _line(entry: Entry) -> Line:
 
 def _shown(line: Line) -> Line:
     """Without secrets, then cut: what is left of a secret that was cut is not known for one. With the cause."""
-    message = redacting.without(line["message"])
-    context = {name: redacting.without(text) for name, text in line["context"].items()}
+    message = redacted(line["message"])
+    context = {name: redacted(text) for name, text in line["context"].items()}
     if stack := context.get("stack"):
         context["stack"] = stack = stack[:STACK_CHARS]
         what = stack.partition("\n")[0]

@@ -11,8 +11,8 @@ from pythonjsonlogger.json import JsonFormatter
 
 from headrace.actor import current
 from headrace.capture.hiding import unveiled
+from headrace.secrecy import MASK
 from headrace.settings import Settings
-from headrace.spec.secrets import MASK
 
 _SECRETS = (
     re.compile(r"(?i)((?:passw(?:or)?d|secret|token|authorization|api[_-]?key)[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+)?)([^\s\"',;&}]+)"),
@@ -23,7 +23,7 @@ _SECRETS = (
 
 
 def redacted(text: str) -> str:
-    """A text without what looks like a secret."""
+    """A text without the secrets that are known and what looks like one."""
     text = unveiled(text)
     for pattern in _SECRETS:
         text = pattern.sub(rf"\1{MASK}", text)
@@ -31,24 +31,16 @@ def redacted(text: str) -> str:
 
 
 class Redacting(logging.Filter):
-    """Takes secrets out of every line: those that are known, and what looks like one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._known: set[str] = set()
-
-    def learn(self, *secrets: str) -> None:
-        """These are secrets (those that are too short to be told from words are not)."""
-        self._known.update(s for s in secrets if len(s) >= 8)
+    """Takes secrets out of every line, and says whose call it belongs to."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Mask them; the line stays."""
         text = record.getMessage()
         if record.exc_info and not record.exc_text:
             record.exc_text = logging.Formatter().formatException(record.exc_info)
-        record.msg, record.args = self.without(text), None
+        record.msg, record.args = redacted(text), None
         if record.exc_text:
-            record.exc_text = self.without(record.exc_text)
+            record.exc_text = redacted(record.exc_text)
             # Formatters would make it anew from the exception.
             record.exc_info = None
         actor = current()
@@ -60,15 +52,6 @@ class Redacting(logging.Filter):
             if value and not hasattr(record, name):
                 setattr(record, name, value)
         return True
-
-    def without(self, text: str) -> str:
-        """A text without the known secrets and what looks like one."""
-        for secret in tuple(self._known):
-            if secret in text:
-                # A mere word, such as postgres, is not one inside of others, such as postgresql.
-                ends = ("(?<![a-zA-Z])", "(?![a-zA-Z])") if secret.isalpha() else ("", "")
-                text = re.sub(ends[0] + re.escape(secret) + ends[1], MASK, text)
-        return redacted(text)
 
 
 class _Json(JsonFormatter):
@@ -82,9 +65,6 @@ class _Json(JsonFormatter):
             log_data["exception"] = record.exc_text
 
 
-redacting = Redacting()
-
-
 def set_up(settings: Settings, component: str) -> None:
     """Have this process log so, to standard error. component: ``server`` or ``worker``."""
     handler = logging.StreamHandler(sys.stderr)
@@ -94,7 +74,7 @@ def set_up(settings: Settings, component: str) -> None:
         )
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    handler.addFilter(redacting)
+    handler.addFilter(Redacting())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level.upper())

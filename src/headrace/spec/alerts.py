@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
+from headrace.secrecy import MASK
 from headrace.spec.models import Model
-from headrace.spec.secrets import MASK
 
 Metric = Literal[
     "lag_seconds",

@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import SecretStr
 
 from headrace.errors import Invalid
+from headrace.secrecy import MASK
 from headrace.spec.models import ConnectionSpec
 
-MASK = "********"
 SECRET_FIELDS = ("password",)
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 

@@ -9,8 +9,9 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Row, func, insert, or_, select, update
 
 from headrace.errors import Conflict, NotFound, Precondition
+from headrace.secrecy import MASK, known
 from headrace.spec.models import ConnectionSpec
-from headrace.spec.secrets import MASK, SECRET_FIELDS, plain
+from headrace.spec.secrets import SECRET_FIELDS, plain
 from headrace.store.base import Part, Transaction, new_id
 from headrace.store.cache import forget_cached
 from headrace.store.database import now
@@ -175,6 +176,7 @@ class Connections(Part):
         own = {name: getattr(row, column) for name, column in _OWN_COLUMNS.items()}
         try:
             secrets = self._cipher.open(row.secrets)
+            known.learn(*filter(None, secrets.values()))
         except Precondition:
             if not lost:
                 raise

@@ -8,9 +8,9 @@ from api_server import BOTH, Running
 from cryptography.fernet import Fernet
 from sqlalchemy import update
 
+from headrace.secrecy import MASK
 from headrace.spec.models import PipelineSpec
 from headrace.spec.names import TableName
-from headrace.spec.secrets import MASK
 from headrace.store.records import TableState
 from headrace.store.schema import connections
 

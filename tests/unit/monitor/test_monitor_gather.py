@@ -20,9 +20,9 @@ from headrace.actor import Actor, acting
 from headrace.monitor import gather
 from headrace.monitor.entries import entries
 from headrace.monitor.gather import Gatherer
+from headrace.secrecy import MASK
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec
-from headrace.spec.secrets import MASK
 from headrace.store import Store
 from support.lab import until
 

@@ -15,10 +15,11 @@ PROGRAM = """
 import logging
 from pathlib import Path
 from headrace.actor import Actor, acting
-from headrace.monitor.logging import redacting, set_up
+from headrace.monitor.logging import set_up
+from headrace.secrecy import known
 from headrace.settings import Settings
 set_up(Settings(Path(".")), "server")
-redacting.learn("known-secret-value", "postgres")
+known.learn("known-secret-value", "postgres")
 log = logging.getLogger("headrace.x")
 with acting(Actor("u1", "ann", request_id="r-1", pipeline="shop")):
     log.info("entered with %s", "known-secret-value")

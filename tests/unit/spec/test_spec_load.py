@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.errors import Invalid
+from headrace.secrecy import MASK
 from headrace.spec.durations import format_duration, parse_duration
 from headrace.spec.load import connection_from, load_spec, pipeline_from, spec_from
-from headrace.spec.secrets import MASK, masked, plain, references, resolve_secrets
+from headrace.spec.secrets import masked, plain, references, resolve_secrets
 
 CONNECTIONS = """\
 connections:

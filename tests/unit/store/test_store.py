@@ -9,8 +9,11 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from cryptography.fernet import Fernet
+from pydantic import SecretStr
 
+from headrace.capture.hiding import unveiled
 from headrace.errors import Bug, Conflict, Invalid, NotFound, Precondition, Unavailable
+from headrace.secrecy import MASK
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.spec.names import TableName
@@ -36,6 +39,12 @@ def test_opening_again_and_at_once_is_safe(unmigrated: Settings) -> None:
         for store in pool.map(lambda _: Store(unmigrated), range(4)):
             store.ping()
             store.close()
+
+
+def test_passwords_that_were_read_are_known(store: Store, connection: ConnectionSpec) -> None:
+    password = SecretStr("read-and-never-told")
+    store.put_connection("a", connection.model_copy(update={"password": password}))
+    assert unveiled("FATAL: no read-and-never-told here") == f"FATAL: no {MASK} here"
 
 
 def test_connections_come_back_whole(store: Store, connection: ConnectionSpec) -> None:

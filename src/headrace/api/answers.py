@@ -11,6 +11,7 @@ from headrace.spec.models import Mode
 
 Status = Literal["draft", "starting", "running", "idle", "paused", "stopping", "stopped", "error", "deleted"]
 Phase = Literal["seeding", "catching_up", "incremental"]
+StatusOrPhase = Literal[Status, Phase]
 
 
 class ErrorAnswer(BaseModel):

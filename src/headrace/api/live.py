@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 import orjson
 from fastapi import APIRouter, Header, Query, Request, WebSocket, WebSocketDisconnect
@@ -306,7 +306,9 @@ class _Conversation:
             except (ValidationError, KeyError):
                 wrong += 1
                 error = Invalid(
-                    "bad_message", "Not a message of this protocol", 'Send {"type": "subscribe", ...}.'
+                    "bad_message",
+                    "Not a message of this protocol",
+                    f'Send {{"type": "subscribe", "kinds": [...]}}, kinds of {", ".join(get_args(Kind))}.',
                 )
                 if wrong >= 3:
                     raise error from None

@@ -14,6 +14,7 @@ from headrace.api.answers import (
     PipelineStatus,
     PlanAnswer,
     RequestAnswer,
+    StatusOrPhase,
     SummaryAnswer,
     TableWithTarget,
 )
@@ -33,7 +34,7 @@ Sort = Literal[
 @router.get("/pipelines", response_model=Page[PipelineAnswer])
 def listed(
     use: Use,
-    status: Annotated[str | None, Query(max_length=16, description="Status or phase")] = None,
+    status: Annotated[StatusOrPhase | None, Query(description="Status or phase")] = None,
     q: Annotated[str | None, Query(max_length=63, description="Part of the name")] = None,
     sort: Sort = "name",
     limit: Limit = 100,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
@@ -29,6 +30,8 @@ STATUS = {
 UNPROVEN = frozenset({"unauthorized", "wrong_login"})
 # What FastAPI says of a body that Python's parser refuses.
 _UNREADABLE = "There was an error parsing the body"
+# A request is not a spec, and who sends it has the API before them, not the command line.
+_GUIDANCE = "Mend each problem. /api/docs describes every operation; a body is JSON, with content-type: application/json."
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +74,8 @@ async def _ours(_request: Request, error: Exception) -> JSONResponse:
 async def _malformed(_request: Request, error: Exception) -> JSONResponse:
     raw = cast(RequestValidationError, error).errors()
     details = [cast(ErrorDetails, {**d, "loc": d["loc"][d["loc"][0] == "body" :]}) for d in raw]
-    return problem(problems.invalid(problems.from_details(details, None), "request", {}))
+    invalid = problems.invalid(problems.from_details(details, None), "request", {})
+    return problem(replace(invalid, guidance=_GUIDANCE))
 
 
 async def _http(_request: Request, error: Exception) -> JSONResponse:

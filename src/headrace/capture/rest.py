@@ -177,6 +177,9 @@ class Rest:
                     f"{self.what} does not let Headrace in ({status})",
                     f"Set the HEADRACE_{self.name.upper()}_USER and _PASSWORD, or its certificate.",
                 )
+            # Connect says so with 500 where it only looks at a configuration.
+            case 500 if "Failed to find any class" in text:
+                return NotFound(f"{self.name}_not_found", said, "See the list of connector plugins.")
             case code if code >= 500:
                 return Unavailable(f"{self.name}_failed", said, "See its log.", context)
             case _:

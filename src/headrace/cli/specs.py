@@ -115,7 +115,7 @@ def _show_plan(found: dict[str, Any]) -> None:
         ]
         show.table(columns, rows)
         for name, value in (pipeline["estimate"] or {}).items():
-            show.line(f"{name}: {value}")
+            show.line(f"{name}: {'unknown' if value is None else value}")
         for statement in pipeline["ddl"]:
             show.line(f"{statement.rstrip(';')};")
         show.findings(pipeline["findings"])

@@ -133,11 +133,12 @@ def inspect(
         # What Headrace has made it makes anew where the spec changes its form.
         ours = {str(name) for name in made}
         findings = [f for f in findings if f.code != "target_table_differs" or f.subject not in ours]
-    rows = sum(max(r.source.rows, 0) for r in found)
+    counted = [r.source.rows for r in found]
     size = sum(max(r.source.bytes, 0) for r in found)
     estimate = {
         "tables": len(found),
-        "rows": rows,
+        # A table that was never analysed has no estimate.
+        "rows": None if min(counted, default=0) < 0 else sum(counted),
         "bytes": size,
         "seconds": round(size / BYTES_PER_SECOND + 0.2 * len(found), 1),
     }

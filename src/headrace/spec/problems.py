@@ -96,6 +96,8 @@ def _problem(detail: ErrorDetails, model: type[BaseModel] | None) -> Problem:
         case "literal_error":
             words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
             return Problem(path, "Not one of the accepted values", "bad_value", tuple(words))
+        case "json_invalid":
+            return Problem((), f"Not JSON at character {path[-1]}: {context.get('error')}", "bad_value")
         case "same_database":
             return Problem((*path, "target"), detail["msg"], kind)
         case "string_type":

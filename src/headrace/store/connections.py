@@ -213,7 +213,7 @@ def _existing(transaction: Transaction, name: str, lock: _Lock | None = None) ->
         raise NotFound(
             "no_such_connection",
             f"There is no connection {name}",
-            "Connections are stored by `headrace apply`.",
+            "Store it with `headrace apply` or POST connections.",
             {"name": name},
         )
     return row

@@ -74,6 +74,7 @@ def test_the_whole_life_of_a_connector(api: httpx.Client, stack: Stack, source: 
         call("POST", "validate/debezium", 200, json={"config": config(source, "life")}).json()["error_count"]
         == 0
     )
+    call("PUT", "connector-plugins/nope/config/validate", 404, json={})
     # create
     refused = call("POST", "connectors", 400, json={"name": "life", "config": wrong})
     assert refused.json()["code"] == "connect_invalid"

@@ -200,6 +200,9 @@ def test_pipelines(running: Running, api: httpx.Client, pipeline: PipelineSpec) 
     assert (changed.json()["spec_version"], changed.json()["spec"]["create_target"]) == (2, False)
     assert [p["name"] for p in api.get("pipelines").json()["items"]] == ["p", "q"]
     assert api.get("pipelines", params={"status": "running"}).json()["total"] == 0
+    assert api.get("pipelines", params={"status": "seeding"}).json()["total"] == 0
+    wrong = problem(api.get("pipelines", params={"status": "sleeping"}), 422, "invalid_spec")
+    assert {"paused", "seeding"} <= set(wrong["context"]["problems"][0]["accepted"])
     assert api.delete("pipelines/q").json()["status"] == "deleted"
     problem(api.get("pipelines/q"), 404, "no_such_pipeline")
 

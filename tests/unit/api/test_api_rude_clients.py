@@ -152,6 +152,16 @@ def test_bodies_that_are_none(rude: Running, body: bytes, code: str) -> None:
         assert (answer.status_code, answer.json()["code"]) == (422, code), answer.text
 
 
+def test_who_sends_a_request_is_told_about_requests(rude: Running) -> None:
+    with people.client(rude, rude.token) as api:
+        for body, kind in ((b'{"email": }', "application/json"), (b"x", "text/plain")):
+            told = api.post("auth/login", content=body, headers={"content-type": kind}).json()
+            assert "content-type: application/json" in told["guidance"]
+            assert "init" not in told["guidance"]
+        told = api.post("auth/login", content=b'{"email": }', headers={"content-type": "application/json"})
+        assert told.json()["message"] == "request: Not JSON at character 10: Expecting value"
+
+
 def test_text_that_only_looks_bad_is_taken(rude: Running) -> None:
     with people.client(rude, rude.token) as api:
         name = "\\u0000 \U0001f600 [[[{{{" + '"' * 3

@@ -272,7 +272,7 @@ def read(store: Store) -> None:
         (n, 10, 0) for n in range(3)
     ]
     assert [line.message for line in store.logs("p")] == [f"{ODD} {n}" for n in range(3)]
-    assert [t.error_message for t in store.connection_tests("a")] == [ODD]
+    assert [t.error_message for t in store.connection_tests("a")[0]] == [ODD]
     (audit,) = store.audits()[0]
     assert (audit.old, audit.new, audit.ts, audit.address) == ({"a": None}, {"a": ODD}, AT, None)
     (letter,) = store.dead_letters("p")[0]
@@ -285,7 +285,7 @@ def read_control_plane(store: Store) -> None:
     """What came with 0002, through the store."""
     ann, foreign = store.user("ann@example.org"), store.user("f@example.org")
     assert (ann.id, ann.full_name, ann.role, ann.version, ann.last_login_at) == ("u1", ODD, "operator", 3, AT)
-    assert store.foreign_user("https://i", "s", "", "", "admin", False) == foreign
+    assert store.foreign_user("https://i", "s", "", "", None, "admin") == (foreign, foreign)
     assert (store.session_user("s1", "u1"), store.session_user("s2", "u1")) == (ann, None)
     token = store.token_and_user("t1")
     assert token is not None

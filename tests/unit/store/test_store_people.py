@@ -30,7 +30,9 @@ def test_first_sights_at_once_make_one_account(store: Store) -> None:
             looked.add(get_ident())
             together.wait(20)
 
-    event.listen(store._engine, "after_cursor_execute", read)
+    if store._engine.dialect.name == "postgresql":
+        # SQLite has them read in turn.
+        event.listen(store._engine, "after_cursor_execute", read)
     with ThreadPoolExecutor(threads) as pool:
         for n in range(5):
             looked.clear()
@@ -38,7 +40,6 @@ def test_first_sights_at_once_make_one_account(store: Store) -> None:
             results = [sight.result(30) for sight in sights]
             assert len({user.id for _, user in results}) == 1
             assert sum(before is None for before, _ in results) == 1
-    event.remove(store._engine, "after_cursor_execute", read)
 
 
 def test_an_address_is_found_for_everybody(store: Store) -> None:

@@ -233,6 +233,11 @@ class Connectors:
 
     def _hidden(self, name: str, config: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
         """The configuration with references for its secrets; a mask means what is there."""
+        if not config.get(_CLASS):
+            # Connect would repeat the whole configuration, with secrets under names that nobody knows for secrets.
+            raise Invalid(
+                "no_connector_class", f"{_CLASS} is missing", "Name the plugin; see connector-plugins."
+            )
         told = {k: before.get(k, "") if v == MASK else v for k, v in config.items()}
         passwords = self._password_keys(config.get(_CLASS, ""))
         if self._folder:

@@ -154,18 +154,6 @@ class Connections(Part):
             connection_tests.c.id, connection_tests.c.tested_at < now() - timedelta(days=days)
         )
 
-    def rotate_secrets(self) -> int:
-        """Encrypt all secrets with the first key again; returns how many."""
-        with self._writing() as transaction:
-            living = select(connections).where(connections.c.deleted_at.is_(None))
-            rows = list(transaction.execute(living.with_for_update()))
-            for row in rows:
-                sealed = self._cipher.seal(self._cipher.open(row.secrets))
-                transaction.execute(
-                    update(connections).where(connections.c.id == row.id).values(secrets=sealed)
-                )
-            return len(rows)
-
     def _columns(self, spec: ConnectionSpec) -> dict[str, Any]:
         data = plain(spec)
         secrets = {name: data.pop(name) for name in SECRET_FIELDS}

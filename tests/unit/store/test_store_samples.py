@@ -85,10 +85,10 @@ def test_long_windows_end_with_what_is_not_rolled_up_yet(store: Store, pipeline:
     fill(store, at - timedelta(seconds=50), 60)
     for days, step in ((1, 600), (7, 600), (30, 3600)):
         found = store.metrics("p", at - timedelta(days=days))
-        open_ = [m for m in found if m.ts >= hour or step == 3600]
+        open_ = [m for m in found if m.timestamp >= hour or step == 3600]
         assert sum(m.events_processed for m in open_) == 6, days
         assert {m.resolution for m in found} == {step}
-        assert all(m.ts.timestamp() % step == 0 for m in found)
+        assert all(m.timestamp.timestamp() % step == 0 for m in found)
         assert max(m.lag_seconds or 0 for m in open_) == 50.0
     assert store.metrics("p", at - timedelta(days=30), at - timedelta(days=29)) == []
     assert len(store.metrics("p", at - timedelta(days=7), limit=1)) == 1
@@ -102,7 +102,7 @@ def test_what_is_rolled_up_is_not_told_twice(store: Store, pipeline: PipelineSpe
         for days in (1, 7, 30):
             found = store.metrics("p", at - timedelta(days=days))
             assert sum(m.events_processed for m in found) == told
-            assert len({m.ts for m in found}) == len(found)
+            assert len({m.timestamp for m in found}) == len(found)
         store.roll_up(at)
 
 

@@ -91,7 +91,7 @@ class Cases:
     def pipeline(self, name: str) -> JSON:
         """One pipeline with its spec; NotFound."""
         stored = self._store.pipeline(name)
-        return forms.detail(stored, self._store.tables(stored.name))
+        return forms.detail(stored, self._store.tables(stored.name), *self._store.ends(stored.id))
 
     def put_pipeline(
         self,

@@ -144,7 +144,9 @@ class Connections(Part):
             ).scalar_one()
             query = select(connection_tests).where(ours).order_by(connection_tests.c.id.desc())
             return [
-                ConnectionTest(r.test_status, r.response_time_ms, r.error_message, r.tested_at)
+                ConnectionTest(
+                    r.id, r.connection_id, r.test_status, r.response_time_ms, r.error_message, r.tested_at
+                )
                 for r in transaction.execute(query.limit(limit).offset(offset))
             ], total
 

@@ -57,6 +57,8 @@ class AlertAnswer(BaseModel):
     """An alert that was raised. rule, pipeline: names, null when they are gone."""
 
     id: str
+    rule_id: str | None
+    pipeline_id: str | None
     rule: str | None
     pipeline: str | None
     status: Literal["firing", "acknowledged", "resolved"]

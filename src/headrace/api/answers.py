@@ -49,6 +49,8 @@ class ConnectionAnswer(BaseModel):
 class ConnectionTestAnswer(BaseModel):
     """A past test."""
 
+    id: int
+    connection_id: str
     test_status: Literal["ok", "failed"]
     response_time_ms: float
     error_message: str | None
@@ -95,6 +97,12 @@ class PipelineDetail(PipelineAnswer):
 
     source_connection_id: str
     target_connection_id: str
+    source_database: str
+    source_schemas: list[str]
+    source_tables: list[str] = Field(description="Those that the spec's patterns led to")
+    target_database: str
+    target_schemas: list[str]
+    target_tables: list[str]
     frequency_minutes: float | None
     enable_full_load: bool
     full_load_status: Literal["pending", "running", "completed", "none"]
@@ -103,6 +111,10 @@ class PipelineDetail(PipelineAnswer):
     debezium_connector_name: str | None
     sink_connector_name: str | None
     kafka_topics: list[str]
+    debezium_config: dict[str, str] | None = Field(
+        description="As last seen in Kafka Connect, secrets hidden"
+    )
+    sink_config: dict[str, str] | None = Field(description="null: Headrace itself writes to the target")
     auto_create_target: bool
     target_table_mapping: dict[str, str]
 

@@ -130,5 +130,6 @@ def _surround(app: FastAPI, settings: Settings, host: str) -> None:
             expose_headers=["etag", "x-request-id", "retry-after", "idempotency-replayed"],
         )
     known = {*LOOPBACK, *filter(None, [urlsplit(web.public_url).hostname])}
-    app.add_middleware(Hosts, allowed=known if host in LOOPBACK else None)
+    https = web.public_url.lower().startswith("https:")
+    app.add_middleware(Hosts, allowed=known if host in LOOPBACK else None, https=https)
     app.add_middleware(RequestIds, traffic=app.state.traffic)

@@ -20,6 +20,7 @@ class DeadLetter(BaseModel):
     """An event that the target refused. key, event: as they came from Kafka."""
 
     id: str
+    pipeline_id: str
     table: str
     topic: str
     offset: int

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +17,8 @@ _SECURITY = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-
+# Half a year; other names of the domain are not ours to speak of.
+_HTTPS = {"strict-transport-security": "max-age=15552000"}
 
 _OWN = ("/api/v1/", "/api/docs", "/api/redoc")
 
@@ -45,8 +46,9 @@ class Hosts:
     A page elsewhere can point its own name at 127.0.0.1; the Host header gives it away.
     """
 
-    def __init__(self, app: ASGIApp, allowed: Iterable[str] | None) -> None:
+    def __init__(self, app: ASGIApp, allowed: Iterable[str] | None, https: bool = False) -> None:
         self._app = app
+        self._headers = {**_SECURITY, **(_HTTPS if https else {})}
         self._allowed = frozenset(allowed) if allowed is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,9 +61,9 @@ class Hosts:
             if scope["type"] == "websocket":
                 await send({"type": "websocket.close", "code": 4403, "reason": refused.message})
             else:
-                await problem(refused, 403)(scope, receive, send)
+                await problem(refused, 403)(scope, receive, _with_headers(send, self._headers))
             return
-        await self._app(scope, receive, _with_headers(send))
+        await self._app(scope, receive, _with_headers(send, self._headers))
 
 
 def _host(headers: Headers) -> str:
@@ -69,11 +71,11 @@ def _host(headers: Headers) -> str:
     return host[: host.rindex("]") + 1] if host.startswith("[") and "]" in host else host.split(":")[0]
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, added: Mapping[str, str]) -> Send:
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in _SECURITY.items():
+            for name, value in added.items():
                 headers.setdefault(name, value)
         await send(message)
 

@@ -86,6 +86,7 @@ class RunAnswer(BaseModel):
     """A load or another run."""
 
     id: str
+    pipeline_id: str
     run_type: str
     status: Literal["running", "completed", "failed", "cancelled"]
     started_at: datetime
@@ -99,6 +100,8 @@ class RunAnswer(BaseModel):
 class PipelineConnector(BaseModel):
     """A connector of a pipeline as last seen."""
 
+    id: int
+    pipeline_id: str
     name: str
     type: Literal["source", "sink"]
     connector_class: str

@@ -1,4 +1,4 @@
-"""Commands about the metadata as a whole: backup, restore. They work on its database, with or without a server."""
+"""Commands about the metadata as a whole: backup, restore, a new key. They work on its database, with or without a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for run in (backup, restore):
+    for run in (backup, restore, rotate_secrets):
         command(app)(run)
 
 
@@ -70,11 +70,27 @@ def restore(
     )
 
 
+def rotate_secrets(session: Session) -> None:
+    """Encrypt all stored secrets with the first of the keys; the others are not needed after that."""
+    from headrace.store import Store
+
+    settings = _settings(session)
+    store = Store(settings)
+    try:
+        count = store.rotate_secrets()
+    finally:
+        store.close()
+    session.answer(
+        {"rotated": count, "key": _key(settings)},
+        lambda f: show.line(f"Encrypted {f['rotated']} secrets with the first key of {f['key']}."),
+    )
+
+
 def _settings(session: Session) -> Settings:
     if session.server:
         raise Invalid(
             "local_only",
-            "Backups are made and restored where the metadata is, not through a server",
+            "This is done where the metadata is, not through a server",
             "Run it there, without --server and HEADRACE_SERVER.",
         )
     return replace(session.settings, data=folder_of(session.data, os.environ))

@@ -150,6 +150,8 @@ def _channel(c: AlertChannel) -> JSON:
 def _alert(a: Alert) -> JSON:
     return {
         "id": a.id,
+        "rule_id": a.rule_id,
+        "pipeline_id": a.pipeline_id,
         "rule": a.rule,
         "pipeline": a.pipeline,
         "status": a.status,

@@ -91,7 +91,7 @@ class Cases:
     def pipeline(self, name: str) -> JSON:
         """One pipeline with its spec; NotFound."""
         stored = self._store.pipeline(name)
-        return forms.detail(stored, self._store.tables(stored.name))
+        return forms.detail(stored, self._store.tables(stored.name), *self._store.ends(stored.id))
 
     def put_pipeline(
         self,
@@ -181,7 +181,7 @@ class Cases:
         if pipeline.status == "draft" and pipeline.generation is None and pipeline.desired == "stopped":
             # Nothing was ever made for it.
             self._store.remove_pipeline(pipeline.name)
-            self._note("pipeline", pipeline.name, "delete")
+            self._note("pipeline", pipeline.name, "deleted", old=forms.spec(pipeline.spec))
             return {"name": pipeline.name, "status": "deleted", "phase": None}
         return self._want(pipeline, "deleted", "stopping", drop_target=drop_target)
 
@@ -196,7 +196,11 @@ class Cases:
         return pipeline
 
     def _want(self, pipeline: Pipeline, desired: Any, status: str | None, **flags: Any) -> JSON:
-        self._note("pipeline", pipeline.name, f"desired_{desired}", new=flags or None)
+        old: JSON = {"desired": pipeline.desired}
+        if desired == "deleted":
+            old["spec"] = forms.spec(pipeline.spec)
+        new = {"desired": desired, **flags}
+        self._note("pipeline", pipeline.name, f"desired_{desired}", old=old, new=new)
         return forms.summary(self._store.set_desired(pipeline.name, desired, status=status, **flags))
 
     # --- what is going on
@@ -259,6 +263,7 @@ class Cases:
             raise Conflict(
                 "not_running", f"{pipeline.name} is not running", f"Start it: headrace start {pipeline.name}"
             )
+        self._note("pipeline", pipeline.name, kind, new=args)
         return self.request(self._store.ask(name, kind, args))
 
     def _table(self, name: str, text: str) -> TableName:
@@ -323,8 +328,9 @@ class Cases:
 
     def delete_connection(self, name: str) -> None:
         """Forget a connection; Conflict ``connection_in_use``."""
-        self._store.delete_connection(name)
-        self._note("connection", name, "delete")
+        gone = self._store.connection(name, lost=True)
+        self._store.delete_connection(gone.id)
+        self._note("connection", gone.name, "deleted", old=masked(gone.spec, gone.references))
 
     def test_connection(self, name: str) -> JSON:
         """Log in and say what is there; the outcome is kept in the history. Raises what went wrong."""
@@ -374,8 +380,9 @@ class Cases:
                 "Dead letters cannot be replayed yet: a refused row pauses its table instead",
                 f"Mend the row or the target, then: headrace resync {name} TABLE.",
             )
-        self._store.discard_dead_letters(name, ids)
-        self._note("pipeline", name, "dead_letters_discarded", new={"ids": list(ids)})
+        pipeline = self._store.pipeline(name)
+        self._store.discard_dead_letters(pipeline.id, ids)
+        self._note("pipeline", pipeline.name, "dead_letters_discarded", new={"ids": list(ids)})
         return {"settled": len(ids)}
 
     def _note(

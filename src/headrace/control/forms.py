@@ -146,8 +146,14 @@ def listed(row: Sequence[Any]) -> JSON:
     return data
 
 
-def detail(stored: Pipeline, tables: list[TableState]) -> JSON:
-    """A pipeline with its spec and what the older words call its parts."""
+def detail(
+    stored: Pipeline,
+    tables: list[TableState],
+    source_database: str,
+    target_database: str,
+    connector: dict[str, str] | None,
+) -> JSON:
+    """A pipeline with its spec and what the older words call its parts. connector: its settings, secrets hidden."""
     own = stored.generation or {}
     loads, streams = stored.spec.mode != "cdc_only", stored.spec.mode != "full_load_only"
     positions = [t.cut["position"] for t in tables if t.cut and "position" in t.cut]
@@ -156,6 +162,12 @@ def detail(stored: Pipeline, tables: list[TableState]) -> JSON:
         **pipeline(stored),
         "source_connection_id": stored.source_id,
         "target_connection_id": stored.target_id,
+        "source_database": source_database,
+        "source_schemas": sorted({t.source.schema for t in tables}),
+        "source_tables": [str(t.source) for t in tables],
+        "target_database": target_database,
+        "target_schemas": sorted({t.target.schema for t in tables}),
+        "target_tables": [str(t.target) for t in tables],
         "frequency_minutes": every / 60 if every else None,
         "enable_full_load": loads,
         "full_load_status": _load_status(tables) if loads else "none",
@@ -164,6 +176,8 @@ def detail(stored: Pipeline, tables: list[TableState]) -> JSON:
         "debezium_connector_name": own.get("connector"),
         "sink_connector_name": None,
         "kafka_topics": [f"{own['prefix']}.{t.source.schema}.{t.source.name}" for t in tables] if own else [],
+        "debezium_config": connector,
+        "sink_config": None,
         "auto_create_target": stored.spec.create_target,
         "target_table_mapping": {str(t.source): str(t.target) for t in tables},
     }
@@ -210,6 +224,8 @@ def connection(stored: Connection) -> JSON:
 def connection_test(test: ConnectionTest) -> JSON:
     """One past test."""
     return {
+        "id": test.id,
+        "connection_id": test.connection_id,
         "test_status": test.test_status,
         "response_time_ms": test.response_time_ms,
         "error_message": test.error_message,
@@ -267,6 +283,7 @@ def dead_letter(letter: DeadLetter) -> JSON:
     """One event that the target refused."""
     return {
         "id": letter.id,
+        "pipeline_id": letter.pipeline_id,
         "table": str(letter.source),
         "topic": letter.topic,
         "offset": letter.offset,

@@ -93,6 +93,8 @@ class Monitoring:
         """The connectors of a pipeline as last seen, secrets as references."""
         return [
             {
+                "id": c.id,
+                "pipeline_id": c.pipeline_id,
                 "name": c.name,
                 "type": c.type,
                 "connector_class": c.connector_class,
@@ -221,6 +223,7 @@ def _sample(m: Metric) -> JSON:
 def _run(r: Run) -> JSON:
     return {
         "id": r.id,
+        "pipeline_id": r.pipeline_id,
         "run_type": r.run_type,
         # What older versions wrote.
         "status": "completed" if r.status == "done" else r.status,

@@ -58,6 +58,8 @@ class Alert:
     """One alert that was raised. status: firing, acknowledged or resolved. rule, pipeline: names, None when gone."""
 
     id: str
+    rule_id: str | None
+    pipeline_id: str | None
     rule: str | None
     pipeline: str | None
     status: str
@@ -280,6 +282,8 @@ def _rule(r: Row[Any]) -> AlertRule:
 def _alert(r: Row[Any]) -> Alert:
     return Alert(
         r.id,
+        r.rule_id,
+        r.pipeline_id,
         r.rule,
         r.pipeline,
         r.status,

@@ -144,7 +144,9 @@ class Connections(Part):
             ).scalar_one()
             query = select(connection_tests).where(ours).order_by(connection_tests.c.id.desc())
             return [
-                ConnectionTest(r.test_status, r.response_time_ms, r.error_message, r.tested_at)
+                ConnectionTest(
+                    r.id, r.connection_id, r.test_status, r.response_time_ms, r.error_message, r.tested_at
+                )
                 for r in transaction.execute(query.limit(limit).offset(offset))
             ], total
 
@@ -153,18 +155,6 @@ class Connections(Part):
         return self._forget(
             connection_tests.c.id, connection_tests.c.tested_at < now() - timedelta(days=days)
         )
-
-    def rotate_secrets(self) -> int:
-        """Encrypt all secrets with the first key again; returns how many."""
-        with self._writing() as transaction:
-            living = select(connections).where(connections.c.deleted_at.is_(None))
-            rows = list(transaction.execute(living.with_for_update()))
-            for row in rows:
-                sealed = self._cipher.seal(self._cipher.open(row.secrets))
-                transaction.execute(
-                    update(connections).where(connections.c.id == row.id).values(secrets=sealed)
-                )
-            return len(rows)
 
     def _columns(self, spec: ConnectionSpec) -> dict[str, Any]:
         data = plain(spec)

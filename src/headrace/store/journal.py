@@ -168,6 +168,8 @@ class Journal(Part):
             query = select(table).where(table.c.pipeline_id == pipeline_id(transaction, name))
             return [
                 PipelineConnector(
+                    r.id,
+                    r.pipeline_id,
                     r.name,
                     r.type,
                     r.connector_class,
@@ -253,6 +255,7 @@ class Journal(Part):
 def _run(row: Row[Any]) -> Run:
     return Run(
         row.id,
+        row.pipeline_id,
         row.run_type,
         row.status,
         row.started_at,
@@ -267,6 +270,7 @@ def _run(row: Row[Any]) -> Run:
 def _letter(row: Row[Any]) -> DeadLetter:
     return DeadLetter(
         row.id,
+        row.pipeline_id,
         TableName(row.source_schema, row.source_name),
         row.topic,
         row.event_offset,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import EllipsisType
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Text, cast, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, Text, and_, bindparam, cast, delete, func, insert, select, update
 
 from headrace.actor import current
 from headrace.errors import Precondition
@@ -16,6 +16,7 @@ from headrace.store.database import now
 from headrace.store.events import publish
 from headrace.store.records import Desired, Pipeline
 from headrace.store.schema import (
+    connections,
     dead_letters,
     leases,
     pipeline_connectors,
@@ -39,6 +40,19 @@ def _listed_column(name: str) -> ColumnElement[Any]:
     return cast(pipelines.c[name], Text) if name in ("spec", "generation", "error") else pipelines.c[name]
 
 
+_source, _target = connections.alias(), connections.alias()
+# Made once, as those of store.base are.
+_ENDS = (
+    select(_source.c.database, _target.c.database, pipeline_connectors.c.config)
+    .select_from(pipelines)
+    .join(_source, _source.c.id == pipelines.c.source_connection_id)
+    .join(_target, _target.c.id == pipelines.c.target_connection_id)
+    .outerjoin(
+        pipeline_connectors,
+        and_(pipeline_connectors.c.pipeline_id == pipelines.c.id, pipeline_connectors.c.type == "source"),
+    )
+    .where(pipelines.c.id == bindparam("pipeline"))
+)
 _LISTED = select(*(_listed_column(name) for name in LISTED))
 
 
@@ -82,6 +96,12 @@ class Pipelines(Part):
         """The pipeline of that name or id; NotFound ``no_such_pipeline``."""
         with self._reading() as transaction:
             return _record(pipeline_row(transaction, name))
+
+    def ends(self, id_: str) -> tuple[str, str, dict[str, str] | None]:
+        """The databases of a pipeline's source and target, and its source connector's settings as last seen."""
+        with self._reading() as transaction:
+            source, target, config = transaction.execute(_ENDS, {"pipeline": id_}).first() or ("", "", None)
+            return source, target, config
 
     def pipelines(self, status: str | None = None) -> list[Pipeline]:
         """All by name, or those whose status or phase is the one given."""

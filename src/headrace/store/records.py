@@ -119,6 +119,7 @@ class Run:
     """One run (load, resync, stream) of a pipeline."""
 
     id: str
+    pipeline_id: str
     run_type: str
     status: str
     started_at: datetime
@@ -155,6 +156,8 @@ class Metric(NamedTuple):
 class PipelineConnector:
     """A connector of a pipeline. config: with references for secrets."""
 
+    id: int
+    pipeline_id: str
     name: str
     type: str
     connector_class: str
@@ -169,6 +172,8 @@ class PipelineConnector:
 class ConnectionTest:
     """One past test of a connection."""
 
+    id: int
+    connection_id: str
     test_status: str
     response_time_ms: float
     error_message: str | None
@@ -197,6 +202,7 @@ class DeadLetter:
     """A row the target refused. status: waiting, replayed or discarded. event: the change, JSON."""
 
     id: str
+    pipeline_id: str
     source: TableName
     topic: str
     offset: int

@@ -16,6 +16,7 @@ from headrace.store.journal import Journal
 from headrace.store.once import Once
 from headrace.store.pipelines import Pipelines
 from headrace.store.queue import Queue
+from headrace.store.rotating import Rotating
 from headrace.store.samples import Samples
 from headrace.store.secrets import cipher
 from headrace.store.tables import Tables
@@ -23,7 +24,19 @@ from headrace.store.wake import Wake
 
 
 class Store(
-    Connections, Pipelines, Tables, Queue, Journal, Samples, Events, Audits, Foreigners, Once, Cache, Alerts
+    Connections,
+    Pipelines,
+    Tables,
+    Queue,
+    Journal,
+    Samples,
+    Events,
+    Audits,
+    Foreigners,
+    Once,
+    Cache,
+    Alerts,
+    Rotating,
 ):
     """Everything Headrace remembers. Opening migrates; each call is a transaction; threads may share one.
 

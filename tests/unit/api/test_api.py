@@ -126,7 +126,7 @@ def test_connections(running: Running, api: httpx.Client) -> None:
     problem(api.get("connections/a"), 404, "no_such_connection")
     problem(api.put("connections/a", json=CONNECTION), 404, "no_such_connection")
     assert all("hunter2" not in str(a) for a in running.store.audits()[0])
-    assert [a.action for a in running.store.audits()[0]] == ["delete", "updated", "created"]
+    assert [a.action for a in running.store.audits()[0]] == ["deleted", "updated", "created"]
 
 
 def test_a_mask_sent_back_keeps_the_password(running: Running, api: httpx.Client) -> None:

@@ -169,3 +169,21 @@ def test_another_key_is_told(cli: Cli, saved: Path, tmp_path: Path) -> None:
     assert set(context) == {"wanted", "here"}
     key = {"HEADRACE_SECRET_KEY": (cli.data / "secret.key").read_text().strip()}
     assert cli("restore", str(saved), "--data", str(data), **key).code == 0
+
+
+def test_a_new_key_takes_the_place_of_the_old_one(cli: Cli, saved: Path, other: Path) -> None:
+    from cryptography.fernet import Fernet
+
+    assert cli("restore", str(saved), "--data", str(other)).code == 0
+    old, new = (other / "secret.key").read_text().strip(), Fernet.generate_key().decode()
+    (other / "secret.key").write_text(f"{new}\n{old}\n")
+    said = cli("rotate-secrets", "--data", str(other), "--json")
+    assert said.code == 0, said
+    assert said.json["rotated"] >= 2
+    (other / "secret.key").write_text(new)
+    store = Store(Settings(other))
+    assert store.connection("shop").spec.password.get_secret_value() == "hunter2"
+    store.close()
+    (other / "secret.key").write_text(old)
+    refused = cli("rotate-secrets", "--data", str(other), "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (4, "secret_key")

@@ -19,7 +19,9 @@ from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.spec.names import TableName
 from headrace.store import Store
 from headrace.store.database import open_engine, reading
+from headrace.store.once import Answer
 from headrace.store.records import TableState
+from headrace.store.rotating import SEALED
 from headrace.store.schema import metadata
 from headrace.store.secrets import Cipher, cipher, create_private
 
@@ -74,21 +76,42 @@ def test_secrets_are_not_stored_in_clear(tmp_path: Path, connection: ConnectionS
     assert (tmp_path / "secret.key").stat().st_mode & 0o777 == 0o600
 
 
-def test_keys_rotate(tmp_path: Path, connection: ConnectionSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_rotate(settings: Settings, connection: ConnectionSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+    channel = {"name": "ops", "kind": "webhook", "config": {}, "enabled": True}
     for keys in (old, f"{new},{old}", new):
         monkeypatch.setenv("HEADRACE_SECRET_KEY", keys)
-        store = Store(Settings(tmp_path))
-        store.put_connection("a", connection)
+        store = Store(settings)
+        if keys == old:
+            for name in ("a", "gone"):
+                store.put_connection(name, connection)
+            store.delete_connection("gone")
+            store.put_alert_channel(None, channel, {"url": "hook"})
+            store.begin_once("u", "k", "f")
+            store.end_once("u", "k", Answer("f", 201, {}, "body"))
+            store.begin_once("u", "unanswered", "f")
         assert store.connection("a").spec == connection
-        assert store.rotate_secrets() == 1
+        assert store.alert_channel("ops").secrets == {"url": "hook"}
+        assert store.begin_once("u", "k", "f") == Answer("f", 201, {}, "body")
+        assert store.rotate_secrets() == 3
         store.close()
     monkeypatch.setenv("HEADRACE_SECRET_KEY", old)
-    store = Store(Settings(tmp_path))
-    with pytest.raises(Precondition) as caught:
-        store.connection("a")
-    assert caught.value.code == "secret_key"
+    store = Store(settings)
+    for call in (lambda: store.connection("a"), lambda: store.alert_channel("ops"), store.rotate_secrets):
+        with pytest.raises(Precondition) as caught:
+            call()
+        assert caught.value.code == "secret_key"
     store.close()
+
+
+def test_nothing_sealed_is_left_out_of_a_rotation() -> None:
+    sealed = {
+        f"{table.name}.{column.name}"
+        for table in metadata.sorted_tables
+        for column in table.columns
+        if column.name in ("secrets", "answer")
+    }
+    assert sealed == {f"{column.table.name}.{column.name}" for column in SEALED}
 
 
 def test_a_bad_key_is_refused() -> None:

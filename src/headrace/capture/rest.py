@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import httpx
 
-from headrace.capture.fuse import Crowded, Fuse, Resting
 from headrace.capture.hiding import unveiled
 from headrace.entering import http_arguments, http_tls
 from headrace.errors import Conflict, HeadraceError, Invalid, NotFound, Unavailable
+from headrace.fuse import Crowded, Fuse, Resting
 from headrace.settings import HttpSecurity
 
 _log = logging.getLogger(__name__)

@@ -97,7 +97,7 @@ def test_who_finds_no_turn_is_told_soon(asked: Rest, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("path", ["/drip", "/drop"])
 def test_a_read_has_an_end(asked: Rest, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rest, "_READ_SECONDS", 1.0)
+    monkeypatch.setattr(asked, "_read_seconds", 1.0)
     began = time.monotonic()
     assert code(asked, path) in ("connect_unreachable", "connect_resting")
     assert time.monotonic() - began < 2.5

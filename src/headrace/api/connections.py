@@ -70,8 +70,9 @@ def put(use: Use, id: str, body: ConnectionBody, response: Response, if_match: I
 @router.delete("/connections/{id}", status_code=204)
 def delete(use: Use, id: str, if_match: IfMatch = None) -> Response:
     """Forget a connection that no pipeline uses."""
-    require(if_match, _tag(use.connection(id)))
-    use.delete_connection(id)
+    before = use.connection(id)
+    require(if_match, _tag(before))
+    use.delete_connection(before["name"], None if if_match is None else int(before["version"]))
     return Response(status_code=204)
 
 

@@ -210,16 +210,13 @@ def configure(
     if_match: IfMatch = None,
 ) -> JSON:
     """Replace its configuration (or make it); a secret sent as its mask stays what it was."""
-    known = use.version(name) if if_match is not None else None
-    if known is not None:
-        require(if_match, etag("connector", name, known))
-    return _tagged(response, use.configure(name, body, force, known))
+    return _tagged(response, use.configure(name, body, force, _known(use, name, if_match)))
 
 
 @router.delete("/connectors/{name}", status_code=204)
-def delete(use: Use, name: Name, force: Force = False) -> Response:
+def delete(use: Use, name: Name, force: Force = False, if_match: IfMatch = None) -> Response:
     """Delete it; its offsets stay in Kafka until a connector of that name resets them."""
-    use.delete(name, force)
+    use.delete(name, force, _known(use, name, if_match))
     return Response(status_code=204)
 
 
@@ -306,6 +303,15 @@ def validate_debezium(use: Use, body: DebeziumBody) -> JSON:
     """Validate a Debezium (or any other) connector's configuration; Connect tries the database itself."""
     plugin = body.config.get("connector.class", "io.debezium.connector.postgresql.PostgresConnector")
     return use.validate(plugin, body.config)
+
+
+def _known(use: Connectors, name: str, if_match: str | None) -> str | None:
+    """The version that the caller has read and that is there; None where they do not care."""
+    if if_match is None:
+        return None
+    known = use.version(name)
+    require(if_match, etag("connector", name, known))
+    return known
 
 
 def _tagged(response: Response, connector: JSON) -> JSON:

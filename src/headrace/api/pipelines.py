@@ -76,8 +76,10 @@ def put(use: Use, id: str, body: PipelineBody, response: Response, if_match: IfM
 @router.delete("/pipelines/{id}", status_code=202, response_model=SummaryAnswer)
 def delete(use: Use, id: str, drop_target: bool = False, if_match: IfMatch = None) -> JSON:
     """Take it down: slot, publication, connector, topics, progress; it is gone when GET answers 404."""
-    require(if_match, _tag(use.pipeline(id)))
-    return use.delete(id, drop_target)
+    before = use.pipeline(id)
+    require(if_match, _tag(before))
+    expected = None if if_match is None else int(before["spec_version"])
+    return use.delete(before["name"], drop_target, expected)
 
 
 @router.post("/pipelines/{id}/plan", response_model=PlanAnswer)

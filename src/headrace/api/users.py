@@ -117,8 +117,9 @@ def put(
 @router.delete("/users/{id}", status_code=204)
 def delete(gate: Door, request: Request, id: str, if_match: IfMatch = None) -> Response:
     """Take an account away, its sessions and tokens with it."""
-    require(if_match, _tag(request.app.state.store.user(id)))
-    gate.people.delete(id)
+    before = request.app.state.store.user(id)
+    require(if_match, _tag(before))
+    gate.people.delete(before.id, None if if_match is None else before.version)
     return Response(status_code=204)
 
 

@@ -95,9 +95,9 @@ class People:
         self._store.change_user(user.id, {"hashed_password": passwords.hashed(new)})
         self._store.audit("user", user.id, "password_changed")
 
-    def delete(self, name: str) -> None:
-        """Take an account away; Conflict ``last_admin``."""
-        gone = self._store.delete_user(name)
+    def delete(self, name: str, expected: int | None = None) -> None:
+        """Take an account away; Conflict ``last_admin``, Precondition ``stale``."""
+        gone = self._store.delete_user(name, expected)
         self._store.audit("user", gone.id, "deleted", old=form(gone))
 
     def unlock(self, name: str) -> User:

@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 import httpx
 
-from headrace.capture.fuse import Crowded, Fuse, Resting
 from headrace.capture.hiding import unveiled
 from headrace.entering import http_arguments, http_tls
 from headrace.errors import Conflict, HeadraceError, Invalid, NotFound, Unavailable
+from headrace.fuse import Crowded, Fuse, Resting
 from headrace.settings import HttpSecurity
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ _CONNECT_SECONDS = 2.0
 _CALL_SECONDS = 10.0
 _PATIENCE = 3.0
 # All of one call, with what is tried again; a read holds a thread that others wait for.
-_READ_SECONDS = 5.0
+_READ_SECONDS = 10.0
 _WRITE_SECONDS = _PATIENCE + _CALL_SECONDS
 _FAILURES = 5
 _REST_SECONDS = 5.0

@@ -42,9 +42,9 @@ class AlertCases:
         self._store.audit("alert_rule", new.id, "updated", old=_rule(old), new=_rule(new))
         return _rule(new)
 
-    def delete_rule(self, name: str) -> None:
-        """Forget a rule; its history stays."""
-        gone = self._store.delete_alert_rule(name)
+    def delete_rule(self, name: str, expected: int | None = None) -> None:
+        """Forget a rule; its history stays. Precondition ``stale``."""
+        gone = self._store.delete_alert_rule(name, expected)
         self._store.audit("alert_rule", gone.id, "deleted", old=_rule(gone))
 
     # --- channels

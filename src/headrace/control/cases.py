@@ -175,15 +175,18 @@ class Cases:
             return forms.summary(pipeline)
         return self._want(pipeline, "running", "starting")
 
-    def delete(self, name: str, drop_target: bool = False) -> JSON:
-        """Want it gone: slot, publication, connector, topics, progress; target tables only when told to."""
+    def delete(self, name: str, drop_target: bool = False, expected: int | None = None) -> JSON:
+        """Want it gone: slot, publication, connector, topics, progress; target tables only when told to.
+
+        expected: the version that its spec has now; Precondition ``stale``.
+        """
         pipeline = self._store.pipeline(name)
         if pipeline.status == "draft" and pipeline.generation is None and pipeline.desired == "stopped":
             # Nothing was ever made for it.
-            self._store.remove_pipeline(pipeline.name)
+            self._store.remove_pipeline(pipeline.name, expected)
             self._note("pipeline", pipeline.name, "deleted", old=forms.spec(pipeline.spec))
             return {"name": pipeline.name, "status": "deleted", "phase": None}
-        return self._want(pipeline, "deleted", "stopping", drop_target=drop_target)
+        return self._want(pipeline, "deleted", "stopping", expected, drop_target=drop_target)
 
     def _living(self, name: str) -> Pipeline:
         pipeline = self._store.pipeline(name)
@@ -195,13 +198,16 @@ class Cases:
             )
         return pipeline
 
-    def _want(self, pipeline: Pipeline, desired: Any, status: str | None, **flags: Any) -> JSON:
+    def _want(
+        self, pipeline: Pipeline, desired: Any, status: str | None, expected: int | None = None, **flags: Any
+    ) -> JSON:
+        wanted = self._store.set_desired(pipeline.name, desired, status=status, expected=expected, **flags)
         old: JSON = {"desired": pipeline.desired}
         if desired == "deleted":
             old["spec"] = forms.spec(pipeline.spec)
         new = {"desired": desired, **flags}
         self._note("pipeline", pipeline.name, f"desired_{desired}", old=old, new=new)
-        return forms.summary(self._store.set_desired(pipeline.name, desired, status=status, **flags))
+        return forms.summary(wanted)
 
     # --- what is going on
 
@@ -326,10 +332,10 @@ class Cases:
         except NotFound:
             return None
 
-    def delete_connection(self, name: str) -> None:
-        """Forget a connection; Conflict ``connection_in_use``."""
+    def delete_connection(self, name: str, expected: int | None = None) -> None:
+        """Forget a connection; Conflict ``connection_in_use``, Precondition ``stale``."""
         gone = self._store.connection(name, lost=True)
-        self._store.delete_connection(gone.id)
+        self._store.delete_connection(gone.id, expected)
         self._note("connection", gone.name, "deleted", old=masked(gone.spec, gone.references))
 
     def test_connection(self, name: str) -> JSON:

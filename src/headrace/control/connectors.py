@@ -135,8 +135,7 @@ class Connectors:
         before = self._config_or_none(name)
         if before is None:
             return self.create(name, config)
-        if known is not None and known != _version(before):
-            raise Precondition("stale", "It was changed since it was read", "Read it again.")
+        _require_version(before, known)
         if config.get("name", name) != name:
             raise Invalid("name_differs", "The name in the configuration is another", "Leave it out there.")
         hidden = self._hidden(name, config, before)
@@ -148,10 +147,11 @@ class Connectors:
         self._store.audit("connector", name, "updated", old=self._shown(before), new=self._shown(hidden))
         return self._until_known(name)
 
-    def delete(self, name: str, force: bool) -> None:
-        """Delete it, with its offsets left; Conflict ``owned_by_pipeline`` unless ``force``."""
+    def delete(self, name: str, force: bool, known: str | None = None) -> None:
+        """Delete it, with its offsets left; Conflict ``owned_by_pipeline`` unless ``force``. known: as for ``configure``."""
         self._refuse_owned(name, force)
         before = self._rest.get(f"/connectors/{part(name)}/config")
+        _require_version(before, known)
         self._rest.call("DELETE", f"/connectors/{part(name)}")
         if self._folder:
             self._folder.drop(name)
@@ -311,6 +311,12 @@ class Connectors:
 
 def _version(config: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def _require_version(config: Mapping[str, str], known: str | None) -> None:
+    # Connect itself knows no condition: what changes between this look and the call is not seen.
+    if known is not None and known != _version(config):
+        raise Precondition("stale", "It was changed since it was read", "Read it again.")
 
 
 def _form(name: str, both: JSON, owners: Mapping[str, str]) -> JSON:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from sqlalchemy import Row, Table, delete, func, insert, or_, select, update
 
-from headrace.errors import Conflict, NotFound, Precondition
-from headrace.store.base import Part, Transaction, new_id
+from headrace.errors import Conflict, NotFound
+from headrace.store.base import Part, Transaction, new_id, require_version
 from headrace.store.database import now
 from headrace.store.schema import alert_channels, alert_history, alert_rules, pipelines
 from headrace.store.secrets import Cipher
@@ -102,18 +102,18 @@ class Alerts(Part):
         """Change one, the old and the new; Precondition ``stale`` when its version is not the expected one."""
         with self._writing() as transaction:
             row = _existing(transaction, alert_rules, name, lock=True)
-            if expected is not None and row.version != expected:
-                raise Precondition("stale", "It was changed since it was read", "Read it again.")
+            require_version(row.version, expected)
             if values["name"] != row.name:
                 _free(transaction, alert_rules, values["name"])
             changed = {**_rule_columns(transaction, values), "version": row.version + 1, "updated_at": now()}
             transaction.execute(update(alert_rules).where(alert_rules.c.id == row.id).values(**changed))
             return _rule(row), _rule(_existing(transaction, alert_rules, row.id))
 
-    def delete_alert_rule(self, name: str) -> AlertRule:
-        """Forget one (its history stays); what it was."""
+    def delete_alert_rule(self, name: str, expected: int | None = None) -> AlertRule:
+        """Forget one (its history stays); what it was. Precondition ``stale``."""
         with self._writing() as transaction:
-            row = _existing(transaction, alert_rules, name)
+            row = _existing(transaction, alert_rules, name, lock=True)
+            require_version(row.version, expected)
             transaction.execute(delete(alert_rules).where(alert_rules.c.id == row.id))
             return _rule(row)
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, String, bindparam, delete, select
 
-from headrace.errors import NotFound
+from headrace.errors import NotFound, Precondition
 from headrace.store.database import reading, writing
 from headrace.store.schema import pipelines
 from headrace.store.wake import Wake
@@ -57,6 +57,12 @@ class Part:
 def new_id() -> str:
     """A fresh UUID."""
     return str(uuid4())
+
+
+def require_version(found: int | None, expected: int | None) -> None:
+    """Precondition ``stale`` when a version is expected and another one was found, in a row that is locked."""
+    if expected is not None and found != expected:
+        raise Precondition("stale", "It was changed since it was read", "Read it again.")
 
 
 def pipeline_row(transaction: Transaction, name: str, *, lock: bool = False) -> Row[Any]:

@@ -12,7 +12,7 @@ from headrace.errors import Conflict, NotFound, Precondition
 from headrace.secrecy import MASK, known
 from headrace.spec.models import ConnectionSpec
 from headrace.spec.secrets import SECRET_FIELDS, plain
-from headrace.store.base import Part, Transaction, new_id
+from headrace.store.base import Part, Transaction, new_id, require_version
 from headrace.store.cache import forget_cached
 from headrace.store.database import now
 from headrace.store.records import Connection, ConnectionTest
@@ -57,8 +57,7 @@ class Connections(Part):
                 fresh = {"id": new_id(), "name": name, "created_at": values["updated_at"]}
                 transaction.execute(insert(connections).values(**fresh, **values))
             else:
-                if expected is not None and row.version != expected:
-                    raise Precondition("stale", "It was changed since it was read", "Read it again.")
+                require_version(row.version, expected)
                 changed = {**values, "version": row.version + 1}
                 transaction.execute(update(connections).where(connections.c.id == row.id).values(**changed))
                 forget_cached(transaction, row.id)
@@ -101,10 +100,14 @@ class Connections(Part):
             ).scalar_one()
             return [self._record(row, lost) for row in transaction.execute(query)], total
 
-    def delete_connection(self, name: str) -> None:
-        """Take it away (secrets wiped); Conflict ``connection_in_use`` naming the pipelines that use it."""
+    def delete_connection(self, name: str, expected: int | None = None) -> None:
+        """Take it away (secrets wiped); Conflict ``connection_in_use`` naming the pipelines that use it.
+
+        Precondition ``stale`` when it has another version than the expected one.
+        """
         with self._writing() as transaction:
             row = _existing(transaction, name, "change")
+            require_version(row.version, expected)
             users = _users(transaction, row.id)
             if users:
                 raise Conflict(

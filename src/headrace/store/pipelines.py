@@ -8,9 +8,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Text, and_, bindparam, cast, delete, func, insert, select, update
 
 from headrace.actor import current
-from headrace.errors import Precondition
 from headrace.spec.models import PipelineSpec
-from headrace.store.base import Part, Transaction, new_id, pipeline_row
+from headrace.store.base import Part, Transaction, new_id, pipeline_row, require_version
 from headrace.store.connections import connection_id
 from headrace.store.database import now
 from headrace.store.events import publish
@@ -78,8 +77,7 @@ class Pipelines(Part):
                 .where(pipelines.c.name == name, pipelines.c.deleted_at.is_(None))
                 .with_for_update()
             ).first()
-            if expected is not None and (row is None or row.spec_version != expected):
-                raise Precondition("stale", "It was changed since it was read", "Read it again.")
+            require_version(row.spec_version if row else None, expected)
             if row is None:
                 transaction.execute(
                     insert(pipelines).values(name=name, user_id=current().user, **_fresh(), **values)
@@ -201,10 +199,14 @@ class Pipelines(Part):
         with self._reading() as transaction:
             return list(transaction.scalars(query))
 
-    def remove_pipeline(self, name: str) -> None:
-        """Forget it and its tables, requests and dead letters; logs and runs stay. NotFound."""
+    def remove_pipeline(self, name: str, expected: int | None = None) -> None:
+        """Forget it and its tables, requests and dead letters; logs and runs stay.
+
+        Raises NotFound, and Precondition ``stale`` when its spec has another version than expected.
+        """
         with self._writing() as transaction:
-            row = pipeline_row(transaction, name)
+            row = pipeline_row(transaction, name, lock=True)
+            require_version(row.spec_version, expected)
             for owned in _OF_THE_LIVE:
                 transaction.execute(delete(owned).where(owned.c.pipeline_id == row.id))
             transaction.execute(delete(leases).where(leases.c.name == row.name))
@@ -213,9 +215,15 @@ class Pipelines(Part):
             publish(transaction, "status", row.name, {"status": "deleted", "phase": None, "error": None})
 
     def set_desired(
-        self, name: str, desired: Desired, *, status: str | None = None, **flags: Any
+        self,
+        name: str,
+        desired: Desired,
+        *,
+        status: str | None = None,
+        expected: int | None = None,
+        **flags: Any,
     ) -> Pipeline:
-        """What the user wants from now on; flags replace the old ones.
+        """What the user wants from now on; flags replace the old ones. expected: as for ``remove_pipeline``.
 
         status: in the same transaction, the status to show until the worker takes over (phase and error are
         cleared with it), so that nobody reads the old state as the answer to the new wish.
@@ -225,7 +233,7 @@ class Pipelines(Part):
             values["request_id"] = request
         if status:
             values |= {"status": status, "phase": None, "error": None}
-        return self._set(name, **values)
+        return self._set(name, expected=expected, **values)
 
     def set_status(
         self,
@@ -252,9 +260,12 @@ class Pipelines(Part):
         """``{"events", "seconds", "bytes"}`` as last measured."""
         self._set(name, touched=False, lag=lag)
 
-    def _set(self, name: str, *, touched: bool = True, **values: Any) -> Pipeline:
+    def _set(
+        self, name: str, *, touched: bool = True, expected: int | None = None, **values: Any
+    ) -> Pipeline:
         with self._writing() as transaction:
-            row = pipeline_row(transaction, name)
+            row = pipeline_row(transaction, name, lock=expected is not None)
+            require_version(row.spec_version, expected)
             if all(getattr(row, field) == value for field, value in values.items()):
                 # Workers say the same again and again; a commit without a change costs no fsync.
                 return _record(row)

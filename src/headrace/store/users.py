@@ -22,9 +22,9 @@ from sqlalchemy import (
     update,
 )
 
-from headrace.errors import Conflict, NotFound, Precondition
+from headrace.errors import Conflict, NotFound
 from headrace.store.audits import audit_row
-from headrace.store.base import Part, Transaction, new_id
+from headrace.store.base import Part, Transaction, new_id, require_version
 from headrace.store.database import now
 from headrace.store.schema import Utc, api_tokens, audit_logs, sessions, users
 
@@ -163,8 +163,7 @@ class Users(Part):
         with self._writing() as transaction:
             self._lock_admins(transaction)
             row = _existing(transaction, name)
-            if expected is not None and row.version != expected:
-                raise Precondition("stale", "It was changed since it was read", "Read it again.")
+            require_version(row.version, expected)
             after = {**row._mapping, **changes}
             keep_an_admin(transaction, row, after["role_name"] == "admin" and after["is_active"])
             values = {**changes, "version": row.version + 1, "updated_at": now()}
@@ -181,11 +180,12 @@ class Users(Part):
         with self._writing() as transaction:
             transaction.execute(update(users).where(same).values(hashed_password=new))
 
-    def delete_user(self, name: str) -> User:
-        """Take an account away, its sessions and tokens with it; Conflict ``last_admin``."""
+    def delete_user(self, name: str, expected: int | None = None) -> User:
+        """Take an account away, its sessions and tokens with it; Conflict ``last_admin``, Precondition ``stale``."""
         with self._writing() as transaction:
             self._lock_admins(transaction)
             row = _existing(transaction, name)
+            require_version(row.version, expected)
             keep_an_admin(transaction, row, False)
             gone = {"deleted_at": now(), "is_active": False, "hashed_password": None}  # nosec B105  # taken away
             transaction.execute(update(users).where(users.c.id == row.id).values(**gone))

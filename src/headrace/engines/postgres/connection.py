@@ -43,10 +43,12 @@ class Login:
     key: str | None = None
 
 
-def connect(login: Login, *, name: str = "headrace", autocommit: bool = True, **options: str) -> Connection:
-    """A connection with fixed text settings, TCP keepalives and a connect time-out of 10 s.
+def connect(
+    login: Login, *, name: str = "headrace", autocommit: bool = True, seconds: int = 10, **options: str
+) -> Connection:
+    """A connection with fixed text settings and TCP keepalives.
 
-    options: further server settings for the session. Raises Unavailable, Denied, NotFound or Precondition.
+    seconds: to connect. options: further server settings for the session. Raises Unavailable, Denied, NotFound or Precondition.
     """
     settings = {**FIXED, **options}
     with translated(login):
@@ -61,7 +63,7 @@ def connect(login: Login, *, name: str = "headrace", autocommit: bool = True, **
             sslcert=login.cert,
             sslkey=login.key,
             application_name=name,
-            connect_timeout=10,
+            connect_timeout=seconds,
             keepalives_idle=30,
             keepalives_interval=10,
             keepalives_count=3,

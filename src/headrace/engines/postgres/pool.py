@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psycopg
-import pybreaker
 from psycopg.pq import TransactionStatus
 
 from headrace.engines.postgres.connection import Connection, Login, connect, translated
 from headrace.errors import HeadraceError, Unavailable
+from headrace.fuse import Fuse, Resting
 
+CONNECT_SECONDS = 5
+# For a turn, while nobody has got through to the server yet; a server that answers may be waited for longer.
+PATIENCE_SECONDS = 1.0
+_LOOK_SECONDS = 0.25
 _MOST = 4
 _IDLE_SECONDS = 30.0
 _WAIT_SECONDS = 10.0
@@ -26,25 +30,30 @@ _FAILURES = 3
 _REST_SECONDS = 5.0
 
 
+class _Place:
+    """What is kept of one login. answers: whether its server did when it was connected to last."""
+
+    def __init__(self) -> None:
+        self.turns, self.answers = threading.Semaphore(_MOST), False
+        self.fuse = Fuse(Unavailable, failures=_FAILURES, rest=_REST_SECONDS, most=_MOST, patience=0)
+
+
 class Pool:
     """Connections by login; threads may share it. Sessions are read-only, statements end after 15 s."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: dict[Login, list[tuple[float, Connection]]] = defaultdict(list)
-        self._turns: dict[Login, threading.Semaphore] = {}
-        self._fuses: dict[Login, pybreaker.CircuitBreaker] = {}
+        self._places: dict[Login, _Place] = defaultdict(_Place)
 
     @contextmanager
     def use(self, login: Login) -> Iterator[Connection]:
         """A connection. Unavailable ``database_resting`` while its server has just failed several times, ``database_busy``."""
-        turn = self._turn(login)
-        if not turn.acquire(timeout=_WAIT_SECONDS):
-            raise Unavailable(
-                "database_busy", f"{login.host} is being asked too much", "Try again in a moment."
-            )
+        with self._lock:
+            place = self._places[login]
+        _await_turn(login, place)
         try:
-            conn = self._take(login) or self._open(login)
+            conn = self._take(login) or _open(login, place)
             try:
                 with translated(login):
                     yield conn
@@ -53,7 +62,7 @@ class Pool:
                 raise
             self._give_back(login, conn)
         finally:
-            turn.release()
+            place.turns.release()
 
     def close(self) -> None:
         """Close what is idle."""
@@ -62,30 +71,6 @@ class Pool:
         for kept in idle.values():
             for _, conn in kept:
                 conn.close()
-
-    def _turn(self, login: Login) -> threading.Semaphore:
-        with self._lock:
-            return self._turns.setdefault(login, threading.Semaphore(_MOST))
-
-    def _open(self, login: Login) -> Connection:
-        with self._lock:
-            fuse = self._fuses.get(login)
-            if fuse is None:
-                fuse = self._fuses[login] = pybreaker.CircuitBreaker(
-                    _FAILURES, _REST_SECONDS, exclude=[lambda e: getattr(e, "kind", "") != "unavailable"]
-                )
-        try:
-            return fuse.call(_connect, login)
-        except pybreaker.CircuitBreakerError as error:
-            # The failure that blows the fuse is told as it is.
-            if isinstance(error.__cause__, HeadraceError):
-                raise error.__cause__ from None
-            raise Unavailable(
-                "database_resting",
-                f"{login.host}:{login.port} did not answer several times; it is asked again in a few seconds",
-                "Check that the server runs and can be reached.",
-                {"retry_after": int(_REST_SECONDS)},
-            ) from None
 
     def _take(self, login: Login) -> Connection | None:
         while True:
@@ -109,10 +94,52 @@ class Pool:
             gone.close()
 
 
-def _connect(login: Login) -> Connection:
-    return connect(
-        login, name="headrace discovery", statement_timeout=_STATEMENT, default_transaction_read_only="on"
-    )
+def _await_turn(login: Login, place: _Place) -> None:
+    began = time.monotonic()
+    while not place.turns.acquire(timeout=_LOOK_SECONDS):
+        waited = time.monotonic() - began
+        if waited >= (_WAIT_SECONDS if place.answers else PATIENCE_SECONDS):
+            raise Unavailable(
+                "database_busy",
+                f"{login.host} is being asked by as many as it may be",
+                "Try again in a moment.",
+                {"retry_after": 1},
+            )
+
+
+def _open(login: Login, place: _Place) -> Connection:
+    try:
+        with place.fuse.turn():
+            found = _connected(login, place)
+    except Resting:
+        raise Unavailable(
+            "database_resting",
+            f"{login.host}:{login.port} did not answer several times; it is asked again in a few seconds",
+            "Check that the server runs and can be reached.",
+            {"retry_after": int(_REST_SECONDS)},
+        ) from None
+    if isinstance(found, HeadraceError):
+        raise found
+    return found
+
+
+def _connected(login: Login, place: _Place) -> Connection | HeadraceError:
+    """A connection, or why the server that answered gives none: the fuse takes either for an answer."""
+    try:
+        conn = connect(
+            login,
+            name="headrace discovery",
+            seconds=CONNECT_SECONDS,
+            statement_timeout=_STATEMENT,
+            default_transaction_read_only="on",
+        )
+    except Unavailable:
+        place.answers = False
+        raise
+    except HeadraceError as error:
+        return error
+    place.answers = True
+    return conn
 
 
 def _alive(conn: Connection) -> bool:

@@ -207,9 +207,11 @@ class Cases:
 
     # --- what is going on
 
-    def status(self, url: str | None = None, supervised: Sequence[JSON] = ()) -> JSON:
-        """``{"ready", "components", "pipelines"}``. url: this server's; supervised: what a supervisor says."""
-        found = components.components(self._settings, self._store, url, supervised)
+    def status(
+        self, lives: Mapping[str, bool], url: str | None = None, supervised: Sequence[JSON] = ()
+    ) -> JSON:
+        """``{"ready", "components", "pipelines"}``. url: this server's; lives, supervised: as for ``components``."""
+        found = components.components(self._settings, self._store, lives, url, supervised)
         return {
             "ready": all(c["state"] == "running" for c in found),
             "components": found,

@@ -37,6 +37,7 @@ from headrace.auth.signin import SignIn
 from headrace.control.alerts import AlertCases
 from headrace.control.browsing import Browsing
 from headrace.control.cases import Cases
+from headrace.control.components import Probes
 from headrace.control.connectors import Connectors
 from headrace.control.monitoring import Monitoring
 from headrace.control.topics import TopicCases
@@ -78,6 +79,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.sign_in = SignIn(settings, gate.signer, gate.foreigners)
     app.state.store = store
     app.state.cases = Cases(settings, store)
+    app.state.probes = Probes(settings)
     app.state.alerts = AlertCases(store)
     app.state.browsing = Browsing(store)
     app.state.connectors = Connectors(settings, store)

@@ -64,7 +64,7 @@ class Client:
 
     def wants(self, event: Event) -> bool:
         """Whether the event is for them."""
-        if self.kinds is not None and event.kind not in self.kinds:
+        if event.damaged or (self.kinds is not None and event.kind not in self.kinds):
             return False
         if self.pipelines is not None and event.pipeline not in self.pipelines:
             return False
@@ -190,10 +190,13 @@ class Hub:
             if event.id <= self._position:
                 # Somebody entered meanwhile, and the position with them.
                 continue
+            self._position = event.id
+            if event.damaged:
+                _log.warning("event %d cannot be read and is left out", event.id)
+                continue
             one = told(event)
             for client in self._clients:
                 client.offer(one)
-            self._position = event.id
         return len(found) == _BATCH
 
     async def missed(self, client: Client, after: int, until: int) -> AsyncIterator[str]:

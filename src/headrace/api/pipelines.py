@@ -22,7 +22,7 @@ from headrace.api.bodies import NewPipeline, PipelineBody, VerifyBody, resolved
 from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
-from headrace.api.scope import JSON, Limit, Offset, Use, page, paged
+from headrace.api.scope import JSON, Limit, Offset, Use, paged
 from headrace.errors import Conflict, NotFound
 
 router = APIRouter(tags=["pipelines"], route_class=Guarded)
@@ -121,7 +121,8 @@ def status(use: Use, id: str) -> JSON:
 @router.get("/pipelines/{id}/tables", response_model=Page[TableWithTarget])
 def tables(use: Use, id: str, limit: Limit = 1000, offset: Offset = 0) -> JSON:
     """Per-table state."""
-    return page(use.tables(id), limit, offset)
+    items, total = use.tables(id, limit, offset)
+    return paged(items, total, limit, offset)
 
 
 @router.get("/pipelines/{id}/certificate", response_model=dict[str, Any])

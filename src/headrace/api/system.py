@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
 
 from headrace.api.answers import (
     AppliedAnswer,
@@ -34,9 +35,9 @@ def live() -> JSON:
 
 
 @router.get("/health/ready", tags=["health"], response_model=StatusAnswer)
-def ready(use: Use, request: Request) -> JSON:
+async def ready(use: Use, request: Request) -> JSON:
     """200 when every component runs, else 503 naming those that do not."""
-    status = _status(use, request)
+    status = await _status(use, request)
     if not status["ready"]:
         down = [c["name"] for c in status["components"] if c["state"] != "running"]
         raise Unavailable("not_ready", f"Not running: {', '.join(down)}", "See `headrace status`.", status)
@@ -44,16 +45,16 @@ def ready(use: Use, request: Request) -> JSON:
 
 
 @router.get("/health", tags=["health"], response_model=HealthAnswer)
-def health(use: Use, request: Request) -> JSON:
+async def health(use: Use, request: Request) -> JSON:
     """Every component and its state; always 200."""
-    status = _status(use, request)
+    status = await _status(use, request)
     return {"status": "ok" if status["ready"] else "degraded", "components": status["components"]}
 
 
 @router.get("/status", tags=["status"], response_model=StatusAnswer)
-def status(use: Use, request: Request) -> JSON:
+async def status(use: Use, request: Request) -> JSON:
     """Components and pipelines."""
-    return _status(use, request)
+    return await _status(use, request)
 
 
 @router.post("/check", tags=["spec"], response_model=CheckAnswer)
@@ -92,6 +93,11 @@ def _spec(body: SpecBody) -> SpecFile:
     return spec_from(data)
 
 
-def _status(use: Use, request: Request) -> JSON:
-    supervised = installation.status(request.app.state.settings.data)
-    return use.status(str(request.base_url).rstrip("/"), supervised)
+async def _status(use: Use, request: Request) -> JSON:
+    lives = await request.app.state.probes.lives()
+
+    def told() -> JSON:
+        supervised = installation.status(request.app.state.settings.data)
+        return use.status(lives, str(request.base_url).rstrip("/"), supervised)
+
+    return await run_in_threadpool(told)

@@ -211,9 +211,11 @@ class Cases:
 
     # --- what is going on
 
-    def status(self, url: str | None = None, supervised: Sequence[JSON] = ()) -> JSON:
-        """``{"ready", "components", "pipelines"}``. url: this server's; supervised: what a supervisor says."""
-        found = components.components(self._settings, self._store, url, supervised)
+    def status(
+        self, lives: Mapping[str, bool], url: str | None = None, supervised: Sequence[JSON] = ()
+    ) -> JSON:
+        """``{"ready", "components", "pipelines"}``. url: this server's; lives, supervised: as for ``components``."""
+        found = components.components(self._settings, self._store, lives, url, supervised)
         return {
             "ready": all(c["state"] == "running" for c in found),
             "components": found,
@@ -224,9 +226,10 @@ class Cases:
         """State, phase, lag and tables of one pipeline, in the form of the contract."""
         return forms.status(self._store.pipeline(name), self._store.tables(name))
 
-    def tables(self, name: str) -> list[JSON]:
-        """Per-table state, as in a status, and where each goes."""
-        return [{**forms.table(t), "target": str(t.target)} for t in self._store.tables(name)]
+    def tables(self, name: str, limit: int, offset: int) -> tuple[list[JSON], int]:
+        """A page of per-table states, as in a status, and where each goes; and how many tables there are."""
+        found, total = self._store.listed_tables(name, limit, offset)
+        return [{**forms.table(t), "target": str(t.target)} for t in found], total
 
     def certificate(self, name: str) -> JSON:
         """The handoff certificate as of now: per table the cut, and what the last verification counted."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import Select, delete, func, insert, select, text
 
 from headrace.store.base import PUBLISHED, Part, Transaction
 from headrace.store.database import now
@@ -18,27 +18,37 @@ KEPT = timedelta(hours=1)
 # Any number will do; it only has to be ours. Held from the numbering of an event to the commit.
 _ORDER_LOCK = 7_237_725
 _BATCH = 20_000
+# What JSON's reader has against a value.
+_DAMAGE = (ValueError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened. id: rises in the order of commits. pipeline: its name, None where it is about none."""
+    """Something that happened. id: rises in the order of commits. pipeline: its name, None where it is about none.
+
+    damaged: it cannot be read; its number is all that is known.
+    """
 
     id: int
     ts: datetime
     kind: str
     pipeline: str | None
     data: dict[str, Any]
+    damaged: bool = False
 
 
 class Events(Part):
     """Reading events; they are written by whoever writes what they tell, in the same transaction."""
 
     def events(self, after: int, limit: int = 1000) -> list[Event]:
-        """The next events, the oldest first."""
-        query = select(events).where(events.c.id > after).order_by(events.c.id).limit(limit)
+        """The next events, the oldest first; one that cannot be read does not hide the others."""
+        later = events.c.id > after
         with self._reading() as transaction:
-            return [Event(r.id, r.ts, r.kind, r.pipeline, r.data) for r in transaction.execute(query)]
+            try:
+                return _read(transaction, select(events).where(later).limit(limit))
+            except _DAMAGE:
+                ids = select(events.c.id).where(later).order_by(events.c.id).limit(limit)
+                return _those(transaction, list(transaction.scalars(ids)))
 
     def event_bounds(self) -> tuple[int, int]:
         """The numbers of the oldest event that is kept and of the newest; (0, 0) without any."""
@@ -55,6 +65,24 @@ class Events(Part):
             until = max(transaction.execute(old).scalar() or 0, newest - most)
             some = select(events.c.id).where(events.c.id <= until, events.c.id < newest).limit(_BATCH)
             return int(transaction.execute(delete(events).where(events.c.id.in_(some))).rowcount)
+
+
+def _read(transaction: Transaction, query: Select[Any]) -> list[Event]:
+    rows = transaction.execute(query.order_by(events.c.id))
+    return [Event(r.id, r.ts, r.kind, r.pipeline, r.data) for r in rows]
+
+
+def _those(transaction: Transaction, ids: list[int]) -> list[Event]:
+    """The events of these numbers, which lie next to each other: by halves down to the damaged ones."""
+    if not ids:
+        return []
+    try:
+        return _read(transaction, select(events).where(events.c.id.between(ids[0], ids[-1])))
+    except _DAMAGE:
+        if len(ids) == 1:
+            return [Event(ids[0], now(), "", None, {}, damaged=True)]
+        half = len(ids) // 2
+        return [*_those(transaction, ids[:half]), *_those(transaction, ids[half:])]
 
 
 def publish(transaction: Transaction, kind: str, pipeline: str | None, data: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, delete, func, insert, select, update
 
 from headrace.errors import Bug, NotFound
 from headrace.spec.names import TableName
@@ -15,6 +15,8 @@ from headrace.store.records import TableState
 from headrace.store.schema import pipeline_tables
 
 _OF_PIPELINE = select(pipeline_tables).where(pipeline_tables.c.pipeline_id == bindparam("pipeline"))
+_COUNTED = select(func.count()).select_from(_OF_PIPELINE.subquery())
+_PAGE = _OF_PIPELINE.order_by(pipeline_tables.c.source_schema, pipeline_tables.c.source_name)
 _FIELDS = ("state", "rows_loaded", "rows_total", "cut", "error", "detail")
 
 
@@ -27,6 +29,14 @@ class Tables(Part):
             id_ = pipeline_id(transaction, name)
             rows = transaction.execute(_OF_PIPELINE, {"pipeline": id_})
             return sorted((_record(row) for row in rows), key=lambda t: t.source)
+
+    def listed_tables(self, name: str, limit: int = 100, offset: int = 0) -> tuple[list[TableState], int]:
+        """A page of the tables of a pipeline by source name, and how many there are; NotFound without the pipeline."""
+        with self._reading() as transaction:
+            of = {"pipeline": pipeline_id(transaction, name)}
+            total = transaction.execute(_COUNTED, of).scalar_one()
+            rows = transaction.execute(_PAGE.limit(limit).offset(offset), of)
+            return [_record(row) for row in rows], total
 
     def put_table(self, name: str, table: TableState) -> None:
         """Create or replace one table's state (its certificate stays)."""

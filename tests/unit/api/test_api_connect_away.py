@@ -11,6 +11,7 @@ import httpx
 import pytest
 from api_server import Running
 
+HEALTH = ("health", "health/ready", "status")
 PATHS = ("connectors", "connectors/c", "connectors/c/status", "connectors/c/offsets", "connector-plugins")
 
 
@@ -43,3 +44,23 @@ def test_others_are_answered_while_sixty_wait_for_it(running: Running, api: http
     assert (resting.status_code, resting.json()["code"]) == (503, "connect_resting")
     assert "retry-after" in resting.headers
     assert time.monotonic() - before < 1
+
+
+def test_others_are_answered_while_sixty_ask_whether_it_is_well(api: httpx.Client) -> None:
+    def ask(number: int) -> tuple[list[str], float]:
+        before = time.monotonic()
+        told = api.get(HEALTH[number % len(HEALTH)]).json()
+        found = told.get("components") or told["context"]["components"]
+        return [c["state"] for c in found if c["name"] == "connect"], time.monotonic() - before
+
+    longest = 0.0
+    with ThreadPoolExecutor(60) as pool:
+        asked = [pool.submit(ask, n) for n in range(60)]
+        while not all(a.done() for a in asked):
+            before = time.monotonic()
+            assert api.get("pipelines").status_code == 200
+            longest = max(longest, time.monotonic() - before)
+    told = [a.result() for a in asked]
+    assert longest < 1, longest
+    assert all(state == ["unreachable"] for state, _ in told)
+    assert max(seconds for _, seconds in told) < 4

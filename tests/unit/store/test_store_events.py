@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from headrace.actor import Actor, acting
 from headrace.errors import NotFound
@@ -16,6 +16,7 @@ from headrace.settings import Settings
 from headrace.spec.models import PipelineSpec
 from headrace.spec.names import TableName
 from headrace.store import Store
+from headrace.store.events import publish_all
 from headrace.store.records import TableState
 from headrace.store.schema import events
 from headrace.store.wake import Wake
@@ -111,6 +112,22 @@ def test_old_ones_are_swept_and_numbers_are_not_given_again(store: Store, pipeli
     store.log("p", "info", "t", "next")
     assert store.events(newest)[0].id == newest + 1
     assert store.sweep_events(most=0) == 1
+
+
+# PostgreSQL takes no half JSON, but a number that is longer than Python reads.
+@pytest.mark.parametrize("broken", [{1}, {300}, {1, 2, 150, 299, 300}, set(range(1, 301))])
+def test_a_damaged_one_does_not_hide_the_others(store: Store, broken: set[int]) -> None:
+    kept = store.event_bounds()[1]
+    with store._writing() as transaction:
+        publish_all(transaction, [("logs", "p", {"n": n}) for n in range(1, 301)])
+        for n in broken:
+            given = {"data": f'{{"n": {"9" * 5000}}}', "id": kept + n}
+            transaction.execute(text("UPDATE events SET data = :data WHERE id = :id"), given)
+    found = store.events(kept)
+    assert [e.id - kept for e in found] == list(range(1, 301))
+    assert {e.id - kept for e in found if e.damaged} == broken
+    assert all(e.data == {"n": e.id - kept} for e in found if not e.damaged)
+    assert [e.id - kept for e in store.events(kept + 100, limit=3)] == [101, 102, 103]
 
 
 @pytest.fixture(scope="module")

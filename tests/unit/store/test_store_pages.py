@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
+from headrace.errors import NotFound
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.spec.names import TableName
 from headrace.store import Store
@@ -45,6 +46,22 @@ def test_pages_of_connection_tests(store: Store, connection: ConnectionSpec) -> 
         store.add_connection_test("a", "ok", float(n), None)
     found, total = store.connection_tests("a", limit=5, offset=52)
     assert ([t.response_time_ms for t in found], total) == ([7.0, 6.0, 5.0, 4.0, 3.0], 60)
+
+
+def test_pages_of_tables(store: Store, pipeline: PipelineSpec) -> None:
+    named = [TableName(schema, f"t{n}") for schema in ("a", "b") for n in range(5)]
+    for table in reversed(named):
+        store.put_table("p", TableState(table, TableName("x", table.name), cut={"lsn": table.name}))
+    asked: list[str] = []
+    event.listen(store._engine, "before_cursor_execute", lambda *seen: asked.append(seen[2]))
+    found, total = store.listed_tables("p", limit=3, offset=4)
+    assert "LIMIT" in asked[-1]
+    assert ([t.source for t in found], total) == (named[4:7], 10)
+    assert (found[0].target, found[0].cut) == (TableName("x", "t4"), {"lsn": "t4"})
+    assert store.listed_tables("p", limit=100)[0] == store.tables("p")
+    assert store.listed_tables("p", offset=2**53) == ([], 10)
+    with pytest.raises(NotFound):
+        store.listed_tables("q")
 
 
 @pytest.fixture

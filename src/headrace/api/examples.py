@@ -69,7 +69,7 @@ BODIES: dict[str, Any] = {
     "POST /tokens": {"name": "ci", "scopes": ["pipelines:*", "monitoring:read"], "expires_in_days": 30},
     "POST /users": {"email": "olga@example.org", "role": "operator", "password": _OWN},
     "PUT /users/{id}": {"role": "viewer", "is_active": True},
-    "POST /connections": {"name": "shop", **_SHOP},
+    "POST /connections": {"name": "shop", **_SHOP, "connection_type": "source"},
     "PUT /connections/{id}": {**_SHOP, "password": _MASK},
     "POST /discovery/discover": {"connection": "shop"},
     "POST /validate/source": {"connection": "shop", "tables": ["public.*"]},

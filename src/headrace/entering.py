@@ -197,7 +197,7 @@ def _key_password(security: HttpSecurity) -> str:
     return security.key_password
 
 
-def pkcs8(file: Path, password: str = "", *, der: bool = False) -> bytes:  # nosec B107
+def pkcs8(file: Path, password: str = "", *, der: bool = False) -> bytes:  # nosec B107  # "" is none
     """A private key in the one form that Java reads (PEM unless DER is wanted), not encrypted. Invalid ``bad_key``."""
     try:
         held = file.read_bytes()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -153,6 +154,12 @@ class Settings:
     def key_file(self) -> Path:
         """File with the key that encrypts stored secrets, mode 0600."""
         return self.data / "secret.key"
+
+    @property
+    def secrets(self) -> list[str]:
+        """What of these settings nobody may see: passwords, and those within addresses."""
+        held = [getattr(part, f.name) for _, part in self._parts() for f in fields(part) if not f.repr]
+        return [urlsplit(text).password or "" if "://" in text else text for text in held if text]
 
     def environment(self) -> dict[str, str]:
         """The variables that give a child process the same surroundings."""

@@ -9,12 +9,16 @@ from pydantic import Field, StrictBool, model_validator
 from headrace.errors import Invalid
 from headrace.spec.models import ConnectionSpec, Model, Name, PipelineSpec, SpecFile
 from headrace.spec.secrets import references as unresolved
+from headrace.store.records import ConnectionKind
 
 
 class ConnectionBody(ConnectionSpec):
     """A connection. references: field -> ``${env:X}``, for display; the values themselves come resolved."""
 
     references: dict[str, str] = Field(default_factory=dict)
+    connection_type: ConnectionKind | None = Field(
+        default=None, description="What it may be used for; both, or as it was, when left out"
+    )
 
     def spec(self) -> ConnectionSpec:
         """The connection alone; Invalid ``unresolved_secret`` when a field still is a reference."""

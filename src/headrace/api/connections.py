@@ -31,12 +31,15 @@ def listed(
     use: Use,
     q: Annotated[str | None, Query(max_length=200, description="Part of the name, host or database")] = None,
     engine: Annotated[str | None, Query(max_length=32)] = None,
+    connection_type: Annotated[
+        Literal["source", "target"] | None, Query(description="Those that may be one")
+    ] = None,
     sort: Sort = "name",
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> JSON:
     """All connections, secrets masked."""
-    items, total = use.connections(q, engine, sort, limit, offset)
+    items, total = use.connections(q, engine, sort, limit, offset, connection_type)
     return paged(items, total, limit, offset)
 
 
@@ -49,7 +52,8 @@ def schema() -> JSON:
 @router.post("/connections", status_code=201, response_model=ConnectionAnswer)
 def create(use: Use, body: NewConnection, response: Response) -> JSON:
     """Store a new connection."""
-    return _tagged(response, use.add_connection(body.name, body.spec(), body.references))
+    made = use.add_connection(body.name, body.spec(), body.references, body.connection_type)
+    return _tagged(response, made)
 
 
 @router.get("/connections/{id}", response_model=ConnectionAnswer)
@@ -64,7 +68,8 @@ def put(use: Use, id: str, body: ConnectionBody, response: Response, if_match: I
     before = use.connection(id)
     require(if_match, _tag(before))
     expected = None if if_match is None else int(before["version"])
-    return _tagged(response, use.put_connection(before["name"], body.spec(), body.references, expected))
+    changed = use.put_connection(before["name"], body.spec(), body.references, expected, body.connection_type)
+    return _tagged(response, changed)
 
 
 @router.delete("/connections/{id}", status_code=204)

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
+from headrace.api.examples import BODIES
 from headrace.auth import rights
 from headrace.auth.gate import ACCESS_COOKIE
 
@@ -132,6 +133,8 @@ def _complete(operation: JSON, method: str, path: str) -> None:
     parameters.append({"$ref": "#/components/parameters/RequestId"})
     if method in _UNSAFE and not public:
         parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
+    if body := operation.get("requestBody"):
+        body["content"]["application/json"]["example"] = BODIES[f"{method.upper()} {path}"]
     responses = operation["responses"]
     responses.pop("422", None)
     for status in _SAID:

@@ -18,7 +18,7 @@ from headrace.spec.patterns import near_names, parse_table
 from headrace.spec.secrets import masked
 from headrace.store import Store
 from headrace.store.audits import AuditFilter
-from headrace.store.records import Connection, Pipeline
+from headrace.store.records import Connection, ConnectionKind, Pipeline
 
 
 class Cases:
@@ -53,6 +53,8 @@ class Cases:
         stored.
         """
         intents = self._plans.intents(spec, start)
+        for intent in intents:
+            self._require_sides(intent.spec)
         findings = self._plans.preflight([i for i in intents if i.needs_preflight])
         blocking = [f for found in findings.values() for f in found]
         if any(f.severity == "error" for f in blocking):
@@ -63,6 +65,17 @@ class Cases:
         ]
         pipelines = [self._apply_one(i, findings.get(i.name, []), expected) for i in intents]
         return {"connections": connections, "pipelines": pipelines}
+
+    def _require_sides(self, spec: PipelineSpec) -> None:
+        for side in ("source", "target"):
+            found = self._known(getattr(spec, side))
+            if found is not None and found.kind not in (side, "both"):
+                raise Conflict(
+                    "wrong_side",
+                    f"{found.name} is stored as a {found.kind}, not as a {side}",
+                    "Use another connection, or change its connection_type.",
+                    {"connection": found.name, "connection_type": found.kind},
+                )
 
     def _apply_one(self, intent: Intent, findings: list[Finding], expected: int | None) -> JSON:
         stored = self._store.put_pipeline(intent.name, intent.spec, expected)
@@ -292,41 +305,62 @@ class Cases:
     # --- connections
 
     def connections(
-        self, q: str | None, engine: str | None, sort: str, limit: int, offset: int
+        self,
+        q: str | None,
+        engine: str | None,
+        sort: str,
+        limit: int,
+        offset: int,
+        kind: ConnectionKind | None = None,
     ) -> tuple[list[JSON], int]:
         """A page of connections, secrets masked, and how many fit."""
-        found, total = self._store.connections(q, engine, sort, limit, offset, lost=True)
+        found, total = self._store.connections(q, engine, sort, limit, offset, kind=kind, lost=True)
         return [forms.connection(c) for c in found], total
 
     def connection(self, name: str) -> JSON:
         """One connection, secrets masked; NotFound."""
         return forms.connection(self._store.connection(name, lost=True))
 
-    def add_connection(self, name: str, spec: ConnectionSpec, references: dict[str, str]) -> JSON:
+    def add_connection(
+        self,
+        name: str,
+        spec: ConnectionSpec,
+        references: dict[str, str],
+        kind: ConnectionKind | None = None,
+    ) -> JSON:
         """Store a new connection; Conflict ``exists_already``."""
         if self._known(name) is not None:
             raise Conflict("exists_already", f"There is a connection {name} already", "Change it with PUT.")
-        return self.put_connection(name, spec, references)
+        return self.put_connection(name, spec, references, kind=kind)
 
     def put_connection(
-        self, name: str, spec: ConnectionSpec, references: dict[str, str], expected: int | None = None
+        self,
+        name: str,
+        spec: ConnectionSpec,
+        references: dict[str, str],
+        expected: int | None = None,
+        kind: ConnectionKind | None = None,
     ) -> JSON:
-        """Create or change a connection. A password that is the mask of an answer stays what it was."""
+        """Create or change a connection. kind: None leaves it. A password that is the mask of an answer stays what it was."""
         if spec.password.get_secret_value() == MASK and self._known(name):
             spec = spec.model_copy(update={"password": self._store.connection(name).spec.password})
-        self._put_connection(name, spec, references, expected)
+        self._put_connection(name, spec, references, expected, kind)
         return self.connection(name)
 
     def _put_connection(
-        self, name: str, spec: ConnectionSpec, references: dict[str, str], expected: int | None = None
+        self,
+        name: str,
+        spec: ConnectionSpec,
+        references: dict[str, str],
+        expected: int | None = None,
+        kind: ConnectionKind | None = None,
     ) -> str:
         old = self._known(name)
-        new = self._store.put_connection(name, spec, references=references, expected=expected)
+        new = self._store.put_connection(name, spec, references=references, expected=expected, kind=kind)
         if old == new:
             return "unchanged"
         result = "updated" if old else "created"
-        before = masked(old.spec, old.references) if old else None
-        self._note("connection", name, result, old=before, new=masked(spec, references))
+        self._note("connection", name, result, old=_audited(old) if old else None, new=_audited(new))
         return result
 
     def _known(self, name: str) -> Connection | None:
@@ -339,7 +373,7 @@ class Cases:
         """Forget a connection; Conflict ``connection_in_use``, Precondition ``stale``."""
         gone = self._store.connection(name, lost=True)
         self._store.delete_connection(gone.id, expected)
-        self._note("connection", gone.name, "deleted", old=masked(gone.spec, gone.references))
+        self._note("connection", gone.name, "deleted", old=_audited(gone))
 
     def test_connection(self, name: str) -> JSON:
         """Log in and say what is there; the outcome is kept in the history. Raises what went wrong."""
@@ -398,3 +432,7 @@ class Cases:
         self, kind: str, name: str, action: str, *, old: JSON | None = None, new: JSON | None = None
     ) -> None:
         self._store.audit(kind, name, action, old=old, new=new)
+
+
+def _audited(connection: Connection) -> JSON:
+    return {**masked(connection.spec, connection.references), "connection_type": connection.kind}

@@ -11,7 +11,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from headrace.actor import current
 from headrace.capture.hiding import unveiled
-from headrace.secrecy import MASK
+from headrace.secrecy import MASK, known
 from headrace.settings import Settings
 
 _SECRETS = (
@@ -67,6 +67,7 @@ class _Json(JsonFormatter):
 
 def set_up(settings: Settings, component: str) -> None:
     """Have this process log so, to standard error. component: ``server`` or ``worker``."""
+    known.learn(*filter(None, settings.secrets))
     handler = logging.StreamHandler(sys.stderr)
     if settings.log_format == "json":
         handler.setFormatter(

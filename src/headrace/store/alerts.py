@@ -10,6 +10,7 @@ from typing import Any, Literal
 from sqlalchemy import Row, Table, delete, func, insert, or_, select, update
 
 from headrace.errors import Conflict, NotFound
+from headrace.secrecy import known
 from headrace.store.base import Part, Transaction, new_id, require_version
 from headrace.store.database import now
 from headrace.store.schema import alert_channels, alert_history, alert_rules, pipelines
@@ -170,6 +171,7 @@ class Alerts(Part):
 
     def _channel(self, r: Row[Any]) -> AlertChannel:
         secrets = self._cipher.open(r.secrets)
+        known.learn(*secrets.values())
         return AlertChannel(r.id, r.name, r.kind, r.config, r.enabled, secrets, r.created_at, r.updated_at)
 
     # --- history

@@ -15,7 +15,7 @@ from headrace.spec.secrets import SECRET_FIELDS, plain
 from headrace.store.base import Part, Transaction, new_id, require_version
 from headrace.store.cache import forget_cached
 from headrace.store.database import now
-from headrace.store.records import Connection, ConnectionTest
+from headrace.store.records import Connection, ConnectionKind, ConnectionTest
 from headrace.store.schema import connection_tests, connections, pipelines
 from headrace.store.secrets import Cipher
 
@@ -42,22 +42,34 @@ class Connections(Part):
         *,
         references: Mapping[str, str] | None = None,
         expected: int | None = None,
+        kind: ConnectionKind | None = None,
     ) -> Connection:
         """Create or replace; nothing is written when nothing changes. references: field -> ``${env:X}``.
 
-        Precondition ``stale`` when a change meets another version than the expected one.
+        kind: None leaves it as it is. Precondition ``stale`` when a change meets another version than the expected
+        one, Conflict ``connection_in_use`` where a pipeline uses it otherwise than its kind would allow.
         """
         with self._writing() as transaction:
             row = _find(transaction, name, "change")
             old = self._record(row, lost=True) if row else None
-            if old and old.spec == spec and old.references == dict(references or {}):
+            kept = kind is None or (old is not None and old.kind == kind)
+            if old and old.spec == spec and old.references == dict(references or {}) and kept:
                 return old
             values = {**self._columns(spec), "secret_references": dict(references or {}), "updated_at": now()}
+            if kind is not None:
+                values["connection_type"] = kind
             if row is None:
                 fresh = {"id": new_id(), "name": name, "created_at": values["updated_at"]}
                 transaction.execute(insert(connections).values(**fresh, **values))
             else:
                 require_version(row.version, expected)
+                if kind in ("source", "target"):
+                    other = (
+                        pipelines.c.target_connection_id
+                        if kind == "source"
+                        else pipelines.c.source_connection_id
+                    )
+                    _require_unused(transaction, row, other == row.id)
                 changed = {**values, "version": row.version + 1}
                 transaction.execute(update(connections).where(connections.c.id == row.id).values(**changed))
                 forget_cached(transaction, row.id)
@@ -79,16 +91,19 @@ class Connections(Part):
         limit: int | None = None,
         offset: int = 0,
         *,
+        kind: ConnectionKind | None = None,
         lost: bool = False,
     ) -> tuple[list[Connection], int]:
         """A page, and how many fit. q: part of the name, host or database. sort: a column, ``-`` descending.
 
-        lost: as for one.
+        kind: those that are for it (``both`` are for either). lost: as for one.
         """
         own = connections.c
         fits: list[ColumnElement[bool]] = [own.deleted_at.is_(None)]
         if engine is not None:
             fits.append(own.database_type == engine)
+        if kind is not None:
+            fits.append(own.connection_type.in_({kind, "both"}))
         if q is not None:
             fits.append(or_(*(c.icontains(q, autoescape=True) for c in (own.name, own.host, own.database))))
         column = own[sort.removeprefix("-")]
@@ -108,14 +123,11 @@ class Connections(Part):
         with self._writing() as transaction:
             row = _existing(transaction, name, "change")
             require_version(row.version, expected)
-            users = _users(transaction, row.id)
-            if users:
-                raise Conflict(
-                    "connection_in_use",
-                    f"{row.name} is used by {', '.join(users)}",
-                    "Delete these pipelines first.",
-                    {"pipelines": users},
-                )
+            _require_unused(
+                transaction,
+                row,
+                or_(pipelines.c.source_connection_id == row.id, pipelines.c.target_connection_id == row.id),
+            )
             gone = {"deleted_at": now(), "is_active": False, "secrets": ""}
             forget_cached(transaction, row.id)
             transaction.execute(update(connections).where(connections.c.id == row.id).values(**gone))
@@ -212,7 +224,12 @@ def _existing(transaction: Transaction, name: str, lock: _Lock | None = None) ->
     return row
 
 
-def _users(transaction: Transaction, id_: str) -> list[str]:
-    used = or_(pipelines.c.source_connection_id == id_, pipelines.c.target_connection_id == id_)
+def _require_unused(transaction: Transaction, row: Row[Any], used: ColumnElement[bool]) -> None:
     query = select(pipelines.c.name).where(used, pipelines.c.deleted_at.is_(None))
-    return sorted(transaction.execute(query).scalars())
+    if users := sorted(transaction.execute(query).scalars()):
+        raise Conflict(
+            "connection_in_use",
+            f"{row.name} is used by {', '.join(users)}",
+            "Delete these pipelines first.",
+            {"pipelines": users},
+        )

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from headrace.spec.names import TableName
 
+ConnectionKind = Literal["source", "target", "both"]
 Desired = Literal["running", "paused", "stopped", "deleted"]
 
 
@@ -21,7 +22,7 @@ class Connection:
 
     id: str
     name: str
-    kind: str
+    kind: ConnectionKind
     spec: ConnectionSpec
     references: dict[str, str]
     last_tested_at: datetime | None

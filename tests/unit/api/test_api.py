@@ -129,6 +129,30 @@ def test_connections(running: Running, api: httpx.Client) -> None:
     assert [a.action for a in running.store.audits()[0]] == ["deleted", "updated", "created"]
 
 
+def test_a_connection_is_used_for_what_it_is(running: Running, api: httpx.Client) -> None:
+    for name, kind in (("from", "source"), ("to", "target"), ("any", None)):
+        body = {"name": name, **CONNECTION, "database": name} | ({"connection_type": kind} if kind else {})
+        assert api.post("connections", json=body).json()["connection_type"] == (kind or "both")
+    for side, names in (("source", ["any", "from"]), ("target", ["any", "to"])):
+        found = api.get("connections", params={"connection_type": side}).json()
+        assert ([c["name"] for c in found["items"]], found["total"]) == (names, 2)
+    for source, target in (("to", "any"), ("any", "from")):
+        answer = api.post("pipelines", json={"name": "x", "source": source, "target": target})
+        problem(answer, 409, "wrong_side")
+    assert api.post("pipelines", json={"name": "x", "source": "any", "target": "to"}).status_code == 201
+    own = {**CONNECTION, "database": "any"}
+    problem(api.put("connections/any", json={**own, "connection_type": "target"}), 409, "connection_in_use")
+    changed = api.put("connections/any", json={**own, "connection_type": "source"})
+    assert (changed.json()["connection_type"], changed.json()["version"]) == ("source", 2)
+    # Left out, it stays.
+    assert api.put("connections/any", json={**own, "host": "y"}).json()["connection_type"] == "source"
+    audit = running.store.audits()[0][1]
+    assert audit.old is not None
+    assert audit.new is not None
+    assert (audit.old["connection_type"], audit.new["connection_type"]) == ("both", "source")
+    problem(api.put("connections/any", json={**own, "connection_type": "neither"}), 422, "invalid_spec")
+
+
 def test_a_mask_sent_back_keeps_the_password(running: Running, api: httpx.Client) -> None:
     shown = api.post("connections", json={"name": "a", **CONNECTION}).json()
     changed = {**CONNECTION, "password": shown["password"], "host": "x"}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from headrace.monitor.logging import MASK, redacted
+from headrace.settings import from_environment
 
 PROGRAM = """
 import logging
@@ -65,3 +68,18 @@ def test_plain_text_stays() -> None:
         == "table public.users has 3 tokens and no secret"
     )
     assert logging.getLogger("headrace").propagate
+
+
+def test_secrets_of_the_settings_are_known(tmp_path: Path) -> None:
+    env = {
+        "HEADRACE_DATABASE_URL": "postgresql://u:planted-1-of-url@h/d",
+        "HEADRACE_REDIS": "redis://:planted-2-of-url@h/0",
+        "HEADRACE_KAFKA_SASL_PASSWORD": "planted-3-kafka",
+        "HEADRACE_CONNECT_PASSWORD": "planted-4-connect",
+        "HEADRACE_SCHEMA_REGISTRY_KEY_PASSWORD": "planted-5-key",
+        "HEADRACE_OIDC_CLIENT_SECRET": "planted-6-oidc",
+        "HEADRACE_ADMIN_PASSWORD": "planted-7-admin",
+    }
+    held = from_environment(env, tmp_path).secrets
+    assert sorted(held) == sorted(re.findall(r"planted-[\w-]+", " ".join(env.values())))
+    assert from_environment({"HEADRACE_DATABASE_URL": "sqlite:///x.db"}, tmp_path).secrets == [""]

@@ -37,7 +37,7 @@ def test_others_are_answered_while_sixty_wait_for_it(running: Running, api: http
             longest = max(longest, time.monotonic() - before)
     told = {a.result() for a in asked}
     assert longest < 1, longest
-    assert time.monotonic() - began < 12
+    assert time.monotonic() - began < 20
     assert told <= {(503, f"connect_{why}") for why in ("unreachable", "resting", "crowded")}
     before = time.monotonic()
     resting = api.get("connectors")

@@ -50,6 +50,8 @@ class PipelineBody(PipelineSpec):
 
 # Words of the older design -> what is said instead (ADR 0008).
 _OLDER = frozenset({"frequency_minutes", "enable_full_load", "auto_create_target", "mode"})
+# Of micro-batches, when nothing is said.
+_MINUTES = 5
 _OLDER_MODES = {"batch": "full_load_only", "log": "full_load_and_cdc", "micro-batch": "full_load_and_cdc"}
 
 
@@ -64,7 +66,9 @@ def _translated(data: dict[str, Any]) -> dict[str, Any]:
         said["mode"] = _OLDER_MODES[mode]
     if data.get("enable_full_load") is False and said.get("mode", "full_load_and_cdc") == "full_load_and_cdc":
         said["mode"] = "cdc_only"
-    if minutes is not None and mode == "batch":
+    if mode == "micro-batch" and minutes is None:
+        minutes = _MINUTES
+    if minutes is not None and said.get("mode") == "full_load_only":
         said["schedule"] = {"every": f"{minutes}m"}
     elif minutes is not None:
         said["apply"] = {"every": f"{minutes}m"}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from headrace.capture.decoding import Page, Registry
+from headrace.capture.fuse import Crowded, Fuse, Resting
 from headrace.capture.messages import Looking, Wanted
 from headrace.capture.rest import Rest, part
 from headrace.entering import cluster
@@ -14,6 +17,7 @@ from headrace.settings import Settings
 JSON = dict[str, Any]
 # People wait for it, or for messages that it decodes.
 _READ_SECONDS = 3.0
+_REST_SECONDS = 5.0
 
 
 class TopicCases:
@@ -21,6 +25,7 @@ class TopicCases:
 
     def __init__(self, settings: Settings) -> None:
         self._looking = Looking(cluster(settings))
+        self._fuse = Fuse(Unavailable, failures=5, rest=_REST_SECONDS, most=10, patience=0.2)
         self._registry = (
             Rest(
                 settings.schema_registry,
@@ -41,15 +46,33 @@ class TopicCases:
 
     def topics(self) -> list[JSON]:
         """All topics."""
-        return self._looking.topics()
+        with self._asking():
+            return self._looking.topics()
 
     def topic(self, name: str) -> JSON:
         """One topic with its partitions; NotFound."""
-        return self._looking.topic(name)
+        with self._asking():
+            return self._looking.topic(name)
 
     def messages(self, name: str, wanted: Wanted) -> list[JSON]:
         """Messages, decoded: by the registry's schema where one is set, JSON, text, else raw with the reason."""
-        return self._looking.messages(name, wanted, Page(self._schemas).shown)
+        with self._asking():
+            return self._looking.messages(name, wanted, Page(self._schemas).shown)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        # A Kafka that takes connections and says nothing would hold a thread for ten seconds a call.
+        try:
+            with self._fuse.turn():
+                yield
+        except Resting:
+            raise _not_now(
+                "kafka_resting",
+                "Kafka did not answer several times; it is asked again in a few seconds",
+                int(_REST_SECONDS),
+            ) from None
+        except Crowded:
+            raise _not_now("kafka_crowded", "Others wait for Kafka already", 1) from None
 
     def subjects(self) -> list[str]:
         """Subjects of the registry; NotFound ``no_registry`` when none is set."""
@@ -86,6 +109,12 @@ class TopicCases:
         if not isinstance(found, kind):
             raise _no_registry_there()
         return found
+
+
+def _not_now(code: str, message: str, seconds: int) -> Unavailable:
+    return Unavailable(
+        code, message, "Check that it runs (`headrace status`), then try again.", {"retry_after": seconds}
+    )
 
 
 def _no_registry_there() -> Unavailable:

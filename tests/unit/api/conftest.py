@@ -38,8 +38,14 @@ def connect() -> str:
 
 
 @pytest.fixture
-def running(tmp_path: Path, metadata_url: str, web: Web, connect: str) -> Iterator[Running]:
-    settings = Settings(tmp_path, kafka="127.0.0.1:1", connect=connect, database_url=metadata_url, web=web)
+def kafka() -> str:
+    """Where Kafka would be; nobody answers there."""
+    return "127.0.0.1:1"
+
+
+@pytest.fixture
+def running(tmp_path: Path, metadata_url: str, web: Web, connect: str, kafka: str) -> Iterator[Running]:
+    settings = Settings(tmp_path, kafka=kafka, connect=connect, database_url=metadata_url, web=web)
     server = serving.Server(serving.config(create_app(settings), settings, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()

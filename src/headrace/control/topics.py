@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 from headrace.capture.decoding import Page, Registry
-from headrace.capture.fuse import Crowded, Fuse, Resting
 from headrace.capture.messages import Looking, Wanted
 from headrace.capture.rest import Rest, part
 from headrace.entering import cluster
 from headrace.errors import NotFound, Unavailable
+from headrace.fuse import Crowded, Fuse, Resting
 from headrace.settings import Settings
 
 JSON = dict[str, Any]

@@ -112,6 +112,11 @@ class Ear:
         self._kafka = kafka
         self.heard: Unavailable | None = None
 
+    def require_entered(self) -> None:
+        """Raise the refusal that was heard last, if any: Unavailable ``kafka_denied`` or ``kafka_tls``."""
+        if self.heard is not None:
+            raise self.heard
+
     def __call__(self, error: Any) -> None:
         """Keep a refusal until something else stands in the way."""
         name, said = error.name(), str(error.str()).partition(" (after ")[0]

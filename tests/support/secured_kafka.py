@@ -67,15 +67,19 @@ class SecuredKafka:
         try:
             self.service.start()
             self.service.wait_healthy()
-            admin = AdminClient({"bootstrap.servers": f"{HOST}:{self._plain}"})
-            login = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
-            added = [UserScramCredentialUpsertion("headrace", login, PASSWORD.encode())]
-            for future in admin.alter_user_scram_credentials(added).values():
-                future.result(30)
+            self.set_password(PASSWORD)
         except BaseException:
             self.service.stop()
             raise
         return self
+
+    def set_password(self, password: str) -> None:
+        """From the next login on."""
+        admin = AdminClient({"bootstrap.servers": f"{HOST}:{self._plain}"})
+        login = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        added = [UserScramCredentialUpsertion("headrace", login, password.encode())]
+        for future in admin.alter_user_scram_credentials(added).values():
+            future.result(30)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

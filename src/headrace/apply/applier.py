@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from headrace.apply.table import Batch, TableApply, joined, pieces
-from headrace.capture.markers import consumer as make_consumer
+from headrace.capture.markers import Reader
 from headrace.capture.topics import Topics, kafka_error
 from headrace.engines.model import Key, KeyedBatch, KeylessBatch, Progress, Route, TableName
 from headrace.engines.postgres import progress as progress_rows
@@ -80,7 +80,7 @@ class Applier:
         self._lock = threading.Lock()
         self._target: Target | None = None
         self._source: Connection | None = None
-        self._consumer: Consumer | None = None
+        self._consumer: Reader | None = None
         self._topics = Topics(kafka)
         self._next_look = 0.0
         self._burst = False
@@ -167,7 +167,7 @@ class Applier:
         if self._target is None:
             self._target = Target(self._target_login)
         if self._consumer is None:
-            self._consumer = make_consumer(
+            self._consumer = Reader(
                 self._kafka, f"headrace-{self._pipeline}", **{"enable.partition.eof": True}
             )
         if self._again.is_set() or time.monotonic() >= self._next_look:
@@ -270,13 +270,14 @@ class Applier:
         return None
 
     def _position_at(self, topic: str, offset: int) -> int | None:
-        reader = make_consumer(self._kafka, "headrace-check", **{"enable.partition.eof": True})
+        reader = Reader(self._kafka, "headrace-check", **{"enable.partition.eof": True})
         try:
             reader.assign([TopicPartition(topic, 0, offset)])
             deadline = time.monotonic() + 15
             while time.monotonic() < deadline:
                 message = reader.poll(1.0)
                 if message is None:
+                    reader.ear.require_entered()
                     continue
                 if (error := message.error()) is not None:
                     if error.code() in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET):
@@ -309,11 +310,12 @@ class Applier:
         try:
             first = self._consumer.poll(0.02 if stalled else 0.2)
             if first is None:
+                self._consumer.ear.require_entered()
                 self._burst = False
                 return ({t.progress.topic: [] for t in self._tables.values() if t.kept}, {})
             read = [first, *self._more()]
         except KafkaException as error:
-            raise kafka_error(error, self._kafka) from error
+            raise kafka_error(error, self._kafka, self._consumer.ear) from error
         return self._sorted(read)
 
     def _more(self) -> list[Message]:
@@ -359,8 +361,6 @@ class Applier:
                 self._hooks.log("warning", f"topic {topic}: {error.str()}")
                 self._detach(topic)
                 self._again.set()
-            elif code == KafkaError._ALL_BROKERS_DOWN:
-                raise kafka_error(KafkaException(error), self._kafka)
         return by_topic, ends
 
     # -- writing --------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 
 from headrace.capture.topics import kafka_error
-from headrace.entering import Cluster
+from headrace.entering import Cluster, Ear
 from headrace.errors import Conflict, Unavailable
 
 # Reading committed only, never moving on its own: the same for everything that consumes.
@@ -31,9 +31,16 @@ CONSUMER = {
 }
 
 
-def consumer(kafka: Cluster, group: str, **more: object) -> Consumer:
-    """A consumer that is assigned by hand and starts exactly where it is told."""
-    return Consumer({**CONSUMER, **kafka.options(), "group.id": group, **more})
+class Reader(Consumer):
+    """A consumer that is assigned by hand and starts exactly where it is told.
+
+    ear: hears, while messages are asked for, why Kafka does not let it in; messages just do not come then.
+    """
+
+    def __init__(self, kafka: Cluster, group: str, **more: object) -> None:
+        self.ear = Ear(kafka)
+        own = {"group.id": group, "error_cb": self.ear}
+        super().__init__({**CONSUMER, **kafka.options(), **own, **more})
 
 
 def await_marker(
@@ -49,20 +56,19 @@ def await_marker(
 
     Raises Unavailable after ``timeout`` seconds; Conflict when ``stop`` asks to.
     """
-    reader = consumer(kafka, "headrace-markers")
+    reader = Reader(kafka, "headrace-markers")
     try:
-        try:
-            _, end = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=15)
-            reader.assign([TopicPartition(topic, 0, end)])
-        except KafkaException as error:
-            raise kafka_error(error, kafka) from error
+        reader.assign([TopicPartition(topic, 0, _end(reader, kafka, topic))])
         wanted = emit()
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             if stop():
                 raise Conflict("stopped", "stopped while waiting for a marker")
             message = reader.poll(0.2)
-            if message is None or message.error() or (value := message.value()) is None:
+            if message is None:
+                reader.ear.require_entered()
+                continue
+            if message.error() or (value := message.value()) is None:
                 continue
             if text_of(value) == wanted:
                 return
@@ -73,6 +79,19 @@ def await_marker(
         f"a marker written on the source did not come out of Kafka within {timeout:.0f} s",
         "Check the connector (`headrace status NAME`, Kafka Connect's log).",
     )
+
+
+def _end(reader: Reader, kafka: Cluster, topic: str) -> int:
+    """Where the topic ends; an error soon where we are not let in."""
+    for last, seconds in ((False, 3.0), (True, 12.0)):
+        try:
+            _, end = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=seconds)
+            return end
+        except KafkaException as error:
+            reader.poll(0)
+            if last or reader.ear.heard:
+                raise kafka_error(error, kafka, reader.ear) from error
+    raise AssertionError
 
 
 def await_first(
@@ -89,7 +108,7 @@ def await_first(
     Raises Unavailable after ``timeout`` seconds: a connector that did not begin where it should have never
     brings it.
     """
-    reader = consumer(kafka, "headrace-markers")
+    reader = Reader(kafka, "headrace-markers")
     try:
         reader.assign([TopicPartition(topic, 0, OFFSET_BEGINNING)])
         deadline = time.monotonic() + timeout
@@ -97,12 +116,15 @@ def await_first(
             if stop():
                 raise Conflict("stopped", "stopped while waiting for the first marker")
             message = reader.poll(0.2)
-            if message is None or message.error() or (value := message.value()) is None:
+            if message is None:
+                reader.ear.require_entered()
+                continue
+            if message.error() or (value := message.value()) is None:
                 continue
             if text_of(value) == wanted:
                 return
     except KafkaException as error:
-        raise kafka_error(error, kafka) from error
+        raise kafka_error(error, kafka, reader.ear) from error
     finally:
         reader.close()
     raise Unavailable(

@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec  # type: ignore[attr-defined]
 
 from headrace.capture.decoding import Shown
-from headrace.capture.markers import consumer
+from headrace.capture.markers import Reader
 from headrace.capture.topics import Topics, kafka_error
 from headrace.entering import Cluster, reachable
 from headrace.errors import NotFound, Unavailable
@@ -135,11 +135,14 @@ class Looking:
             reader.assign([TopicPartition(name, n, begin) for n, (begin, _) in spans.items()])
             taken = 0
             while left and time.monotonic() < until:
-                for message in reader.consume(500, 0.5):
+                found = reader.consume(500, 0.5)
+                if not found:
+                    reader.ear.require_entered()
+                for message in found:
                     number = message.partition()
                     if (error := message.error()) is not None:
                         if error.code() != KafkaError._PARTITION_EOF:
-                            raise kafka_error(KafkaException(error), self._kafka)
+                            raise kafka_error(KafkaException(error), self._kafka, reader.ear)
                         left.pop(number, None)
                         continue
                     if message.offset() >= spans[number][1] - 1:
@@ -152,11 +155,11 @@ class Looking:
 
     @contextmanager
     def _reader(self) -> Iterator[Any]:
-        reader = consumer(self._kafka, "headrace-look", **{"enable.partition.eof": True})
+        reader = Reader(self._kafka, "headrace-look", **{"enable.partition.eof": True})
         try:
             yield reader
         except KafkaException as error:
-            raise kafka_error(error, self._kafka) from error
+            raise kafka_error(error, self._kafka, reader.ear) from error
         finally:
             reader.close()
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from confluent_kafka import KafkaError, TopicPartition
 
-from headrace.capture.markers import consumer
+from headrace.capture.markers import Reader
 from headrace.capture.topics import Head
 from headrace.entering import Cluster
 from headrace.errors import Unavailable
@@ -32,13 +32,14 @@ def why_shorter(kafka: Cluster, topic: str, before: Head, now: Head | None) -> s
 
 def _truncated(kafka: Cluster, topic: str, before: Head) -> bool:
     """Ask the broker where the epoch of ``before`` ended, as every consumer does that continues after a new leader."""
-    reader = consumer(kafka, "headrace-check", **{"enable.partition.eof": True})
+    reader = Reader(kafka, "headrace-check", **{"enable.partition.eof": True})
     try:
         reader.assign([TopicPartition(topic, 0, before.end, leader_epoch=before.epoch)])
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
             message = reader.poll(1.0)
             if message is None:
+                reader.ear.require_entered()
                 continue
             if (error := message.error()) is None or error.code() == KafkaError._PARTITION_EOF:
                 return False

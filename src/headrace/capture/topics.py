@@ -211,11 +211,8 @@ class Topics:
             raise self._error(error) from error
 
     def _error(self, error: KafkaException) -> HeadraceError:
-        found = kafka_error(error, self._kafka)
-        if found.code != "kafka_unreachable":
-            return found
         self._admin.poll(0)
-        return self._ear.heard or found
+        return kafka_error(error, self._kafka, self._ear)
 
 
 def _epoch(told: int | None) -> int:
@@ -252,8 +249,8 @@ _NO_LEADER = (
 )
 
 
-def kafka_error(error: KafkaException, kafka: Cluster) -> HeadraceError:
-    """The Headrace error for one of librdkafka's."""
+def kafka_error(error: KafkaException, kafka: Cluster, ear: Ear) -> HeadraceError:
+    """The Headrace error for one of librdkafka's. ear: of the client, which may know why it cannot reach Kafka."""
     inner = error.args[0]
     code, text = (inner.code(), inner.str()) if isinstance(inner, KafkaError) else (None, str(inner))
     if code in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.UNKNOWN_TOPIC_ID, KafkaError._UNKNOWN_TOPIC):
@@ -264,7 +261,7 @@ def kafka_error(error: KafkaException, kafka: Cluster) -> HeadraceError:
         return TopicExists("topic_exists", text)
     if code == KafkaError.GROUP_ID_NOT_FOUND:
         return NoGroup("no_such_group", text)
-    return Unavailable(
+    return ear.heard or Unavailable(
         "kafka_unreachable",
         f"Kafka at {kafka}: {text}",
         "Check that Kafka runs (`headrace status`) and can be reached.",

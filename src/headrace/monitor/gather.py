@@ -164,9 +164,10 @@ class Gatherer:
         if found:
             owners = self._store.connector_owners()
             for entry in found:
-                pipeline = owners.get(_whose(entry, owners))
+                connector = _whose(entry, owners)
+                pipeline = owners.get(connector)
                 if pipeline is not None and _worth(entry):
-                    line = _line(entry)
+                    line = _line(entry, connector)
                     if self._budget.allows(pipeline, line, at):
                         lines.setdefault(pipeline, []).append(line)
         for pipeline, number in self._budget.left_out(at).items():
@@ -251,8 +252,8 @@ def _worth(entry: Entry) -> bool:
     )
 
 
-def _line(entry: Entry) -> Line:
-    context = {"logger": entry.logger, "connector": entry.connector}
+def _line(entry: Entry, connector: str) -> Line:
+    context = {"logger": entry.logger, "connector": connector}
     if entry.task is not None:
         context["task"] = str(entry.task)
     if entry.stack:

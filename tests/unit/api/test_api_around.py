@@ -140,7 +140,10 @@ class TestLimits:
 
     def test_nobody_is_bounded_by_address_and_probes_are_not(self, running: Running) -> None:
         codes = [httpx.get(f"{running.url}/api/v1/pipelines").status_code for _ in range(LIMIT + 4)]
-        assert codes == [401] * LIMIT + [429] * 4
+        # The window slides in steps: one more may pass where two meet.
+        assert LIMIT <= codes.count(401) <= LIMIT + 1
+        assert codes == sorted(codes)
+        assert codes[-1] == 429
         assert httpx.get(f"{running.url}/api/v1/auth/methods").status_code == 429
         for _ in range(LIMIT):
             assert httpx.get(f"{running.url}/api/v1/health/live").status_code == 200

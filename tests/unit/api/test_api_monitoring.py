@@ -14,6 +14,7 @@ from sqlalchemy import insert
 from headrace.actor import Actor, acting
 from headrace.spec.models import PipelineSpec
 from headrace.store.schema import pipeline_metrics
+from support.lab import until
 
 
 def samples(
@@ -86,11 +87,15 @@ def test_every_answer_has_a_request_id(api: httpx.Client) -> None:
 def test_a_line_about_a_pipeline_names_it(
     api: httpx.Client, pipeline: PipelineSpec, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def about() -> list[str | None]:
+        return [getattr(r, "pipeline", None) for r in caplog.records if r.name == "headrace.access"]
+
     with caplog.at_level(logging.INFO, "headrace.access"):
         assert api.get("pipelines/p/logs").status_code == 200
         assert api.get("pipelines").status_code == 200
-    about = [getattr(r, "pipeline", None) for r in caplog.records if r.name == "headrace.access"]
-    assert about == ["p", None]
+        # The line follows the answer.
+        until(lambda: len(about()) == 2, 5)
+    assert about() == ["p", None]
 
 
 def test_what_is_away_is_told(api: httpx.Client) -> None:

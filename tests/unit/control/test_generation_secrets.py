@@ -16,7 +16,7 @@ from headrace.control.generation import Makers, invent
 from headrace.control.preflight import _key_form, _secret_way
 from headrace.engines.postgres.capture import connector
 from headrace.engines.postgres.connection import Login
-from headrace.errors import Precondition
+from headrace.errors import Invalid, Precondition
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec
 from support.certificates import Authority
@@ -75,12 +75,12 @@ def spec(**connector: str) -> PipelineSpec:
 def test_hidden_in_the_folder(connect: tuple[str, dict[str, dict[str, str]]], tmp_path: Path) -> None:
     url, kept = connect
     makers = Makers(Settings(tmp_path, connect=url, connect_secrets=tmp_path))
-    own = spec(database_sslpassword=SECRET, my_token="${dir:/x:y}", database_password=SECRET, poll="7")
+    own = spec(database_sslpassword=SECRET, my_token="${vault:x:y}", database_password=SECRET, poll="7")
     generation = invent("p", own, True)
     makers._configure("p", generation, own, LOGIN, [])
     (config,) = kept.values()
     assert SECRET not in json.dumps(config)
-    assert config["my.token"] == "${dir:/x:y}"
+    assert config["my.token"] == "${vault:x:y}"
     assert config["poll"] == "7"
     reference = config["database.sslpassword"].removeprefix(f"${{dir:{tmp_path}:").removesuffix("}")
     file = tmp_path / reference
@@ -88,6 +88,10 @@ def test_hidden_in_the_folder(connect: tuple[str, dict[str, dict[str, str]]], tm
     # The login's password is not the one of the settings, which Headrace's own win over.
     assert [f.read_text() for f in tmp_path.glob("*.password")] == ["of-the-source"]
 
+    with pytest.raises(Invalid, match=r"heartbeat\.topics\.prefix"):
+        makers._configure(
+            "p", generation, spec(heartbeat_topics_prefix=config["database.password"]), LOGIN, []
+        )
     makers._configure("p", generation, spec(poll="8"), LOGIN, [])
     assert not file.exists()
     assert [f.read_text() for f in tmp_path.glob("*.password")] == ["of-the-source"]

@@ -134,6 +134,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         gc.collect()
         gc.freeze()
+        # A request leaves little behind that goes in circles; every 700 objects is a fifth of its processor.
+        gc.set_threshold(50_000, 20, 50)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End orderly."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Row, Table, delete, func, insert, or_, select, update
+from sqlalchemy import Row, Table, delete, insert, or_, select, update
 
 from headrace.errors import Conflict, NotFound
 from headrace.secrecy import known
-from headrace.store.base import Part, Transaction, new_id, require_version
+from headrace.store.base import Part, Transaction, new_id, page, require_version
 from headrace.store.database import now
 from headrace.store.schema import alert_channels, alert_history, alert_rules, pipelines
 from headrace.store.secrets import Cipher
@@ -209,9 +209,8 @@ class Alerts(Part):
         query = select(alert_history, *names).select_from(joined).where(*fits)
         query = query.order_by(alert_history.c.triggered_at.desc(), alert_history.c.id)
         with self._reading() as transaction:
-            counted = select(func.count()).select_from(joined).where(*fits)
-            total: int = transaction.execute(counted).scalar_one()
-            return [_alert(r) for r in transaction.execute(query.limit(limit).offset(offset))], total
+            rows, total = page(transaction, query, limit, offset)
+            return [_alert(r) for r in rows], total
 
     def settle_alert(self, id_: str, status: Literal["acknowledged", "resolved"]) -> Alert:
         """Acknowledge or resolve one; again is no change. Conflict ``resolved_already``."""

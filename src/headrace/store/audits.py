@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, func, insert, select
+from sqlalchemy import Row, Select, insert, select
 
 from headrace.actor import current
-from headrace.store.base import Part
+from headrace.store.base import Part, page
 from headrace.store.database import now
 from headrace.store.events import publish
 from headrace.store.records import Audit
@@ -63,9 +63,9 @@ class Audits(Part):
     ) -> tuple[list[Audit], int]:
         """A page of changes, the newest first, and how many there are in all."""
         with self._reading() as transaction:
-            total = transaction.execute(_filtered(select(func.count()), which)).scalar_one()
             query = _filtered(select(audit_logs), which).order_by(audit_logs.c.id.desc())
-            return [_audit(r) for r in transaction.execute(query.limit(limit).offset(offset))], total
+            rows, total = page(transaction, query, limit, offset)
+            return [_audit(r) for r in rows], total
 
     def every_audit(self, which: AuditFilter = AuditFilter()) -> Iterator[Audit]:
         """All changes, the oldest first, read in batches so that no transaction stays open between them."""

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, String, bindparam, delete, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    String,
+    bindparam,
+    delete,
+    func,
+    select,
+)
 
 from headrace.errors import NotFound, Precondition
 from headrace.store.database import reading, writing
@@ -63,6 +75,15 @@ def require_version(found: int | None, expected: int | None) -> None:
     """Precondition ``stale`` when a version is expected and another one was found, in a row that is locked."""
     if expected is not None and found != expected:
         raise Precondition("stale", "It was changed since it was read", "Read it again.")
+
+
+def page(
+    transaction: Transaction, query: Select[Any], limit: int | None, offset: int
+) -> tuple[Sequence[Row[Any]], int]:
+    """A page of a query's rows, and how many it has in all."""
+    counted = query.with_only_columns(func.count(), maintain_column_froms=True).order_by(None)
+    total: int = transaction.execute(counted).scalar_one()
+    return transaction.execute(query.limit(limit).offset(offset)).all(), total
 
 
 def pipeline_row(transaction: Transaction, name: str, *, lock: bool = False) -> Row[Any]:

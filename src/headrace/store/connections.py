@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Row, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Row, insert, or_, select, update
 
 from headrace.errors import Conflict, NotFound, Precondition
 from headrace.secrecy import MASK, known
 from headrace.spec.models import ConnectionSpec
 from headrace.spec.secrets import SECRET_FIELDS, plain
-from headrace.store.base import Part, Transaction, new_id, require_version
+from headrace.store.base import Part, Transaction, new_id, page, require_version
 from headrace.store.cache import forget_cached
 from headrace.store.database import now
 from headrace.store.records import Connection, ConnectionKind, ConnectionTest
@@ -108,12 +108,10 @@ class Connections(Part):
             fits.append(or_(*(c.icontains(q, autoescape=True) for c in (own.name, own.host, own.database))))
         column = own[sort.removeprefix("-")]
         order = column.desc() if sort.startswith("-") else column.asc()
-        query = select(connections).where(*fits).order_by(order, own.name).limit(limit).offset(offset)
+        query = select(connections).where(*fits).order_by(order, own.name)
         with self._reading() as transaction:
-            total = transaction.execute(
-                select(func.count()).select_from(connections).where(*fits)
-            ).scalar_one()
-            return [self._record(row, lost) for row in transaction.execute(query)], total
+            rows, total = page(transaction, query, limit, offset)
+            return [self._record(row, lost) for row in rows], total
 
     def delete_connection(self, name: str, expected: int | None = None) -> None:
         """Take it away (secrets wiped); Conflict ``connection_in_use`` naming the pipelines that use it.
@@ -154,15 +152,13 @@ class Connections(Part):
         """A page of past tests, newest first, and how many there are."""
         with self._reading() as transaction:
             ours = connection_tests.c.connection_id == _existing(transaction, name).id
-            total = transaction.execute(
-                select(func.count()).select_from(connection_tests).where(ours)
-            ).scalar_one()
             query = select(connection_tests).where(ours).order_by(connection_tests.c.id.desc())
+            rows, total = page(transaction, query, limit, offset)
             return [
                 ConnectionTest(
                     r.id, r.connection_id, r.test_status, r.response_time_ms, r.error_message, r.tested_at
                 )
-                for r in transaction.execute(query.limit(limit).offset(offset))
+                for r in rows
             ], total
 
     def sweep_connection_tests(self, days: int = 90) -> int:

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from headrace.actor import current
 from headrace.errors import Conflict, NotFound
 from headrace.spec.names import TableName
-from headrace.store.base import Part, Transaction, new_id, pipeline_id, pipeline_row
+from headrace.store.base import Part, Transaction, new_id, page, pipeline_id, pipeline_row
 from headrace.store.database import now
 from headrace.store.events import publish, publish_all
 from headrace.store.records import DeadLetter, LogLine, PipelineConnector, Place, Run
@@ -138,11 +138,9 @@ class Journal(Part):
         """A page of runs, the newest first, and how many there are."""
         with self._reading() as transaction:
             ours = pipeline_runs.c.pipeline_id == pipeline_id(transaction, name)
-            total: int = transaction.execute(
-                select(func.count()).select_from(pipeline_runs).where(ours)
-            ).scalar_one()
             query = select(pipeline_runs).where(ours).order_by(pipeline_runs.c.started_at.desc())
-            return [_run(row) for row in transaction.execute(query.limit(limit).offset(offset))], total
+            rows, total = page(transaction, query, limit, offset)
+            return [_run(row) for row in rows], total
 
     def put_connectors(self, name: str, found: Sequence[Mapping[str, Any]]) -> None:
         """The connectors that a pipeline has now: name, type, connector_class, config, status, tasks_max each."""
@@ -231,11 +229,9 @@ class Journal(Part):
                 fits.append(table.c.status == status)
             if source:
                 fits += [table.c.source_schema == source.schema, table.c.source_name == source.name]
-            total: int = transaction.execute(
-                select(func.count()).select_from(table).where(*fits)
-            ).scalar_one()
             query = select(table).where(*fits).order_by(table.c.topic, table.c.event_offset)
-            return [_letter(row) for row in transaction.execute(query.limit(limit).offset(offset))], total
+            rows, total = page(transaction, query, limit, offset)
+            return [_letter(row) for row in rows], total
 
     def discard_dead_letters(self, name: str, ids: Sequence[str]) -> None:
         """Discard waiting ones, all or none; NotFound ``no_such_dead_letter`` for one that does not wait."""

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, Text, and_, bindparam, cast, delete, 
 
 from headrace.actor import current
 from headrace.spec.models import PipelineSpec
-from headrace.store.base import Part, Transaction, new_id, pipeline_row, require_version
+from headrace.store.base import Part, Transaction, new_id, page, pipeline_row, require_version
 from headrace.store.connections import connection_id
 from headrace.store.database import now
 from headrace.store.events import publish
@@ -125,10 +125,10 @@ class Pipelines(Part):
         fits = _fits(status, q)
         column = pipelines.c[sort.removeprefix("-")]
         order = column.desc() if sort.startswith("-") else column
-        query = _LISTED.where(*fits).order_by(order, pipelines.c.id).limit(limit).offset(offset)
+        query = _LISTED.where(*fits).order_by(order, pipelines.c.id)
         with self._reading() as transaction:
-            total = transaction.execute(select(func.count()).select_from(pipelines).where(*fits)).scalar_one()
-            return list(transaction.execute(query)), total
+            rows, total = page(transaction, query, limit, offset)
+            return list(rows), total
 
     def figures(
         self,

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from headrace.errors import Conflict, NotFound
 from headrace.store.audits import audit_row
-from headrace.store.base import Part, Transaction, new_id, require_version
+from headrace.store.base import Part, Transaction, new_id, page, require_version
 from headrace.store.database import now
 from headrace.store.schema import Utc, api_tokens, audit_logs, sessions, users
 
@@ -131,8 +131,8 @@ class Users(Part):
         order = column.desc() if sort.startswith("-") else column
         query: Select[Any] = select(users).where(*fits).order_by(order, users.c.id)
         with self._reading() as transaction:
-            total = transaction.execute(select(func.count()).select_from(users).where(*fits)).scalar_one()
-            return [user_of(r) for r in transaction.execute(query.limit(limit).offset(offset))], total
+            rows, total = page(transaction, query, limit, offset)
+            return [user_of(r) for r in rows], total
 
     def any_user(self) -> bool:
         """Whether there ever was an account."""

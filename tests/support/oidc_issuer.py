@@ -18,8 +18,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import httpx
@@ -29,6 +28,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from headrace.local.ports import HOST, free_port
 from headrace.local.process import Service
+from headrace.local.scoped import Scoped
 from support import jws
 from support.node_packages import find_node, packages
 
@@ -43,7 +43,7 @@ def new_key() -> RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
-class Issuer:
+class Issuer(Scoped):
     """One issuer with one confidential client (client_secret_basic, PKCE required); also a context manager.
 
     accounts: claims (email, name, headrace_role, ...) by ``sub``. key: that signs (RS256); None makes one. client_secret:
@@ -92,7 +92,7 @@ class Issuer:
         """Whether the process runs."""
         return self.service.alive
 
-    def start(self) -> Issuer:
+    def start(self) -> Self:
         """Start, and wait until it answers; also after ``kill``, with the same keys, accounts and port."""
         self.service.start()
         self.service.wait_healthy()
@@ -316,18 +316,6 @@ class Issuer:
         finally:
             self.accounts[sub] = before
             self.reload()
-
-    def __enter__(self) -> Issuer:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _json(answer: httpx.Response) -> dict[str, Any]:

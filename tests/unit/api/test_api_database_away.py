@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from api_server import Running
+from api_server import Running, asked_at_once, silence
 
 from headrace.engines.postgres import pool as pools
 from headrace.spec.models import ConnectionSpec
@@ -23,8 +21,8 @@ CODES = {
 @pytest.fixture
 def hole(running: Running) -> Iterator[None]:
     """Behind the connection ``hole`` is a socket that accepts and never answers."""
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as hole:
-        given = {"engine": "postgres", "host": "127.0.0.1", "port": hole.getsockname()[1], "database": "d"}
+    with silence() as hole:
+        given = {"engine": "postgres", "host": "127.0.0.1", "port": hole, "database": "d"}
         spec = ConnectionSpec.model_validate({**given, "user": "u", "password": "hunter2"})
         running.store.put_connection("hole", spec)
         yield
@@ -37,14 +35,7 @@ def test_others_are_answered_while_many_wait_for_it(api: httpx.Client, hole: Non
         answer = api.get(f"schemas/hole/{PATHS[number % len(PATHS)]}")
         return answer.status_code, answer.json()["code"], time.monotonic() - before
 
-    longest = 0.0
-    with ThreadPoolExecutor(callers) as pool:
-        asked = [pool.submit(ask, n) for n in range(callers)]
-        while not all(a.done() for a in asked):
-            before = time.monotonic()
-            assert api.get("pipelines").status_code == 200
-            longest = max(longest, time.monotonic() - before)
-    told = [a.result() for a in asked]
+    told, longest = asked_at_once(api, ask, callers)
     assert {(status, code) for status, code, _ in told} <= {(503, code) for code in CODES}
     # One that waited for its turn in vain, and one that connected in vain.
     assert max(seconds for *_, seconds in told) < pools.PATIENCE_SECONDS + pools.CONNECT_SECONDS + 2

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from api_server import Running
+from api_server import Running, asked_at_once, silence
 
 PATHS = ("topics", "topics/t", "topics/t/messages")
 
@@ -17,8 +15,8 @@ PATHS = ("topics", "topics/t", "topics/t/messages")
 @pytest.fixture
 def kafka() -> Iterator[str]:
     """The address of a socket that accepts and never answers."""
-    with socket.create_server(("127.0.0.1", 0), backlog=512) as hole:
-        yield f"127.0.0.1:{hole.getsockname()[1]}"
+    with silence() as hole:
+        yield f"127.0.0.1:{hole}"
 
 
 def test_others_are_answered_while_sixty_wait_for_it(running: Running, api: httpx.Client) -> None:
@@ -27,17 +25,11 @@ def test_others_are_answered_while_sixty_wait_for_it(running: Running, api: http
         answer = httpx.get(url, headers=dict(api.headers), timeout=60)
         return answer.status_code, answer.json()["code"]
 
-    began, longest = time.monotonic(), 0.0
-    with ThreadPoolExecutor(60) as pool:
-        asked = [pool.submit(ask, n) for n in range(60)]
-        while not all(a.done() for a in asked):
-            before = time.monotonic()
-            assert api.get("pipelines").status_code == 200
-            longest = max(longest, time.monotonic() - before)
-    told = {a.result() for a in asked}
+    began = time.monotonic()
+    told, longest = asked_at_once(api, ask)
     assert longest < 1.5, longest
     assert time.monotonic() - began < 20
-    assert told <= {(503, f"kafka_{why}") for why in ("unreachable", "resting", "crowded")}
+    assert {*told} <= {(503, f"kafka_{why}") for why in ("unreachable", "resting", "crowded")}
     before = time.monotonic()
     resting = api.get("topics")
     assert (resting.status_code, resting.json()["code"]) == (503, "kafka_resting")

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from headrace.capture.hiding import unveiled
-from headrace.capture.rest import part
+from headrace.capture.rest import part, words
 from headrace.entering import http_arguments, http_tls
 from headrace.errors import Bug, Conflict, Denied, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
@@ -193,11 +193,7 @@ class Connect:
 def _problem(
     method: str, path: str, answer: httpx.Response
 ) -> NotFound | Conflict | Denied | Invalid | Unavailable | Bug:
-    try:
-        raw = answer.json()
-        text = str(raw.get("message", answer.text)) if isinstance(raw, dict) else answer.text
-    except ValueError:
-        text = answer.text
+    text = words(answer)
     what = f"Kafka Connect refused {method} {path}: {unveiled(text.strip()[:2000])}"
     context = {"status": answer.status_code}
     match answer.status_code:

@@ -151,11 +151,7 @@ class Rest:
         )
 
     def _problem(self, method: str, path: str, answer: httpx.Response) -> HeadraceError:
-        try:
-            raw = answer.json()
-            text = str(raw.get("message", answer.text)) if isinstance(raw, dict) else answer.text
-        except ValueError:
-            text = answer.text
+        text = words(answer)
         said = f"{self.what} refused {method} {path}: {unveiled(text.strip()[:2000])}"
         status = answer.status_code
         context = {"http_status": status}
@@ -189,3 +185,12 @@ class Rest:
 def part(name: str) -> str:
     """A name as one part of a path; a dot alone would be taken for a folder."""
     return quote(name, safe="").replace(".", "%2E") if set(name) == {"."} else quote(name, safe="")
+
+
+def words(answer: httpx.Response) -> str:
+    """What an answer says is wrong: its JSON's ``message``, or all of it."""
+    try:
+        raw = answer.json()
+    except ValueError:
+        return answer.text
+    return str(raw.get("message", answer.text)) if isinstance(raw, dict) else answer.text

@@ -68,8 +68,8 @@ class Gatherer:
                 self._known, self._budget = False, Budget()
                 if str(error) != self._said:
                     self._said = str(error)
-                    known = isinstance(error, HeadraceError | OSError)
-                    _log.warning("Kafka Connect's log is not gathered now: %s", error, exc_info=not known)
+                    trace = not isinstance(error, HeadraceError | OSError)
+                    _log.warning("Kafka Connect's log is not gathered now: %s", error, exc_info=trace)
         with contextlib.suppress(HeadraceError):
             self._store.release(self._name, self._owner)
 
@@ -188,8 +188,9 @@ class Gatherer:
     def _learn(self, pipelines: Mapping[str, Any]) -> None:
         for name in pipelines:
             spec = self._store.pipeline(name).spec
-            ends = (self._store.connection(end).spec for end in (spec.source, spec.target))
-            known.learn(*(end.password.get_secret_value() for end in ends))
+            for end in (spec.source, spec.target):
+                # Reading one makes its secrets known.
+                self._store.connection(end)
             known.learn(*plain_secrets({k: str(v) for k, v in spec.connector.items()}).values())
 
 

@@ -65,7 +65,9 @@ def test_connects_own_errors_are_seen(lab: Lab, pair: Pair) -> None:
             assert SECRET not in json.dumps(said(each))
             connects = said(each, component="connect")
             assert {one["context"]["connector"] for one in connects} == {connector(each)}
-        assert not said(other, level="warning", component="connect")
+        others = json.dumps(said(other))
+        assert "is no good" not in others
+        assert pair.name not in others
         pair.src.execute("DROP EVENT TRIGGER betrayal")
         pair.cli("delete", pair.name)
     pair.src.execute("REASSIGN OWNED BY capturer TO postgres")

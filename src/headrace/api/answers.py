@@ -185,6 +185,20 @@ class StatusAnswer(BaseModel):
     pipelines: list[SummaryAnswer]
 
 
+class PartAnswer(BaseModel):
+    """A part of the installation, as strangers see it."""
+
+    name: Literal["kafka", "connect", "server", "worker"]
+    state: str
+
+
+class ReadyAnswer(BaseModel):
+    """Every component runs."""
+
+    ready: Literal[True]
+    components: list[PartAnswer]
+
+
 class HealthAnswer(BaseModel):
     """Every component and its state."""
 

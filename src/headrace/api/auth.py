@@ -11,7 +11,8 @@ from pydantic import BaseModel, Field, SecretStr, StrictBool
 
 from headrace.actor import acting
 from headrace.api.guarded import Guarded, actor, address_of, knock
-from headrace.api.scope import JSON
+from headrace.api.paging import Page
+from headrace.api.scope import JSON, Limit, Offset, page
 from headrace.auth.gate import ACCESS_COOKIE, CSRF_COOKIE, REFRESH_COOKIE, Gate
 from headrace.auth.people import form, session_form, token_form
 from headrace.auth.principal import Principal
@@ -149,18 +150,6 @@ class NewTokenAnswer(TokenAnswer):
     token: str
 
 
-class Sessions(BaseModel):
-    """Sessions, the newest first."""
-
-    items: list[SessionAnswer]
-
-
-class TokenList(BaseModel):
-    """API tokens, the newest first."""
-
-    items: list[TokenAnswer]
-
-
 async def _gate(request: Request) -> Gate:
     return cast(Gate, request.app.state.gate)
 
@@ -254,11 +243,11 @@ def password(gate: Door, who: Who, body: PasswordBody) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/auth/sessions", response_model=Sessions)
-def sessions(who: Who, request: Request) -> JSON:
-    """One's own sessions."""
+@router.get("/auth/sessions", response_model=Page[SessionAnswer])
+def sessions(who: Who, request: Request, limit: Limit = 100, offset: Offset = 0) -> JSON:
+    """One's own sessions, the newest first."""
     found = request.app.state.store.sessions(who.id)
-    return {"items": [session_form(s, who.session) for s in found]}
+    return page([session_form(s, who.session) for s in found], limit, offset)
 
 
 @router.delete("/auth/sessions/{id}", status_code=204)
@@ -300,18 +289,20 @@ def oidc_callback(
     return response
 
 
-@router.get("/tokens", response_model=TokenList)
+@router.get("/tokens", response_model=Page[TokenAnswer])
 def tokens(
     who: Who,
     request: Request,
     user: Annotated[str | None, Query(description="Id or address; for admins")] = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
 ) -> JSON:
-    """One's own API tokens, or another's for an admin."""
+    """One's own API tokens, or another's for an admin, the newest first."""
     store = request.app.state.store
     if user is not None and not who.may("users:read"):
         raise Denied("forbidden", "Only admins see the tokens of others", "Leave `user` out.")
     owner = store.user(user).id if user is not None else who.id
-    return {"items": [token_form(t) for t in store.tokens(owner)]}
+    return page([token_form(t) for t in store.tokens(owner)], limit, offset)
 
 
 @router.post("/tokens", status_code=201, response_model=NewTokenAnswer)

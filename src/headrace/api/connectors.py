@@ -126,12 +126,6 @@ class PluginAnswer(BaseModel):
     version: str | None
 
 
-class PluginList(BaseModel):
-    """Plugins of this Connect cluster."""
-
-    items: list[PluginAnswer]
-
-
 class SettingAnswer(BaseModel):
     """A setting of a plugin, what was given for it, and what is wrong with that."""
 
@@ -286,10 +280,10 @@ def reset_offsets(use: Use, name: Name, force: Force = False) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/connector-plugins", response_model=PluginList)
-def plugins(use: Use) -> JSON:
+@router.get("/connector-plugins", response_model=Page[PluginAnswer])
+def plugins(use: Use, limit: Limit = 100, offset: Offset = 0) -> JSON:
     """What this Connect cluster can run."""
-    return {"items": use.plugins()}
+    return page(use.plugins(), limit, offset)
 
 
 @router.put("/connector-plugins/{name}/config/validate", response_model=ValidationAnswer)

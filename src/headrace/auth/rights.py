@@ -19,7 +19,7 @@ _READS = _SEES | {
     f"{area}:read"
     for area in ("connections", "schemas", "pipelines", "connectors", "topics", "logs", "alerts", "audit")
 }
-_WORKS = (_READS - {"audit:read"}) | {
+_WORKS = _READS | {
     "data:read",
     "connections:write",
     "connections:test",
@@ -29,7 +29,7 @@ _WORKS = (_READS - {"audit:read"}) | {
     "alerts:write",
 }
 ROLES: Mapping[str, frozenset[str]] = {
-    "admin": _READS | _WORKS | {"users:read", "users:write"},
+    "admin": _WORKS | {"users:read", "users:write"},
     "operator": _WORKS,
     "viewer": _READS,
     "user": _SEES,
@@ -39,7 +39,7 @@ PERMISSIONS = ROLES["admin"]
 ROUTES: Mapping[str, str] = {
     # health
     "GET /health/live": ALIVE,
-    "GET /health/ready": "monitoring:read",
+    "GET /health/ready": PUBLIC,
     "GET /health": "monitoring:read",
     "GET /health/kafka": "monitoring:read",
     "GET /health/connect": "monitoring:read",

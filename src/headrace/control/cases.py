@@ -228,12 +228,18 @@ class Cases:
         self, lives: Mapping[str, bool], url: str | None = None, supervised: Sequence[JSON] = ()
     ) -> JSON:
         """``{"ready", "components", "pipelines"}``. url: this server's; lives, supervised: as for ``components``."""
-        found = components.components(self._settings, self._store, lives, url, supervised)
+        found = self.components(lives, url, supervised)
         return {
             "ready": all(c["state"] == "running" for c in found),
             "components": found,
             "pipelines": [{k: p[k] for k in ("name", "status", "phase")} for p in self._store.figures()],
         }
+
+    def components(
+        self, lives: Mapping[str, bool], url: str | None = None, supervised: Sequence[JSON] = ()
+    ) -> list[JSON]:
+        """Those of ``components``, without pipelines."""
+        return components.components(self._settings, self._store, lives, url, supervised)
 
     def pipeline_status(self, name: str) -> JSON:
         """State, phase, lag and tables of one pipeline, in the form of the contract."""

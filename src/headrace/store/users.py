@@ -274,7 +274,9 @@ class Users(Part):
         """The living sessions of a user, the newest first."""
         alive = (sessions.c.revoked_at.is_(None)) & (sessions.c.expires_at > now())
         query = (
-            select(sessions).where(sessions.c.user_id == user, alive).order_by(sessions.c.created_at.desc())
+            select(sessions)
+            .where(sessions.c.user_id == user, alive)
+            .order_by(sessions.c.created_at.desc(), sessions.c.id)
         )
         with self._reading() as transaction:
             return [_session(r) for r in transaction.execute(query)]

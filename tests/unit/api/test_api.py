@@ -34,11 +34,13 @@ def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
 def test_nothing_but_life_is_told_without_the_token(running: Running) -> None:
     for token in (None, "Bearer wrong", "Basic x", "Bearer", "Bearer \xe9"):
         headers = {"authorization": token.encode("latin-1")} if token else {}
-        for path in ("status", "pipelines", "health", "health/ready", "connections"):
+        for path in ("status", "pipelines", "health", "connections"):
             answer = httpx.get(f"{running.url}/api/v1/{path}", headers=headers)
             problem(answer, 401, "unauthorized")
             assert answer.headers["www-authenticate"] == "Bearer"
     assert httpx.get(f"{running.url}/api/v1/health/live").json() == {"status": "ok"}
+    told = problem(httpx.get(f"{running.url}/api/v1/health/ready"), 503, "not_ready")
+    assert {frozenset(part) for part in told["context"]["components"]} == {frozenset({"name", "state"})}
 
 
 def test_other_names_are_refused(running: Running, api: httpx.Client) -> None:

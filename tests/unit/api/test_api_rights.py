@@ -94,6 +94,25 @@ def test_every_route_lets_in_whom_the_table_lets_in(
     assert not wrong
 
 
+def test_the_roles_are_the_promised_ones() -> None:
+    """admin everything; operator all but accounts; viewer reads all but data and accounts; user sees monitoring."""
+    guarded = {r: n for r, n in rights.ROUTES.items() if n not in (rights.PUBLIC, rights.ALIVE, rights.OWN)}
+    may = {role: {r for r, n in guarded.items() if n in has} for role, has in rights.ROLES.items()}
+    accounts = {r for r in guarded if " /users" in r}
+    shows_data = {
+        r for r in guarded if r.endswith(("/preview", "/messages")) or r == "GET /pipelines/{id}/dead-letters"
+    }
+    reads = {r for r in guarded if r.split()[0] in ("GET", "WEBSOCKET")} | {"POST /pipelines/{id}/plan"}
+    watches = {r for r in reads if re.match(r".* /(monitoring|health|live|status|metrics)", r)}
+    watches |= {
+        f"GET /pipelines/{{id}}/{what}" for what in ("status", "metrics", "lag", "throughput", "tables")
+    }
+    assert may["admin"] == set(guarded)
+    assert may["operator"] == set(guarded) - accounts
+    assert may["viewer"] == reads - accounts - shows_data
+    assert may["user"] == watches
+
+
 @pytest.mark.parametrize(
     ("scopes", "granted"),
     [

@@ -98,20 +98,21 @@ class Foreigners:
             raise _refused(
                 f"the role in its claim {self._access.oidc_role_claim} is none of {', '.join(rights.ROLES)}"
             )
-        before, user = self._store.foreign_user(
-            issuer,
-            subject,
-            _address(claims),
-            name[:255] if isinstance(name, str) and name.isprintable() else "",
-            claimed,
-            self._access.oidc_role,
-        )
-        with acting(replace(current(), user=user.id, name=user.email)):
-            if before is None:
-                said = {**form(user), "issuer": issuer, "subject": subject}
-                self._store.audit("user", user.id, "created", new=said)
-            elif before.role != user.role:
-                self._store.audit("user", user.id, "updated", old=form(before), new=form(user))
+        with self._store.together():
+            before, user = self._store.foreign_user(
+                issuer,
+                subject,
+                _address(claims),
+                name[:255] if isinstance(name, str) and name.isprintable() else "",
+                claimed,
+                self._access.oidc_role,
+            )
+            with acting(replace(current(), user=user.id, name=user.email)):
+                if before is None:
+                    said = {**form(user), "issuer": issuer, "subject": subject}
+                    self._store.audit("user", user.id, "created", new=said)
+                elif before.role != user.role:
+                    self._store.audit("user", user.id, "updated", old=form(before), new=form(user))
         if not user.active:
             raise _refused("the account is closed")
         return user

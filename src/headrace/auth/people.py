@@ -36,10 +36,12 @@ class People:
         email = address(self._access.admin_email)
         if given:
             passwords.check_rules(given, email)
-        made = self._store.add_first_user(email, passwords.hashed(password))
-        if made is None:
-            return None
-        self._store.audit("user", made.id, "created", new=form(made))
+        hashed = passwords.hashed(password)
+        with self._store.together():
+            made = self._store.add_first_user(email, hashed)
+            if made is None:
+                return None
+            self._store.audit("user", made.id, "created", new=form(made))
         return email, None if given else password
 
     def sign_up(self, email: str, full_name: str, password: str) -> User:
@@ -54,9 +56,10 @@ class People:
         if password is not None:
             passwords.check_rules(password, email)
         hashed = passwords.hashed(password) if password is not None else None
-        made = self._store.add_user(email, full_name, role, hashed)
-        self._store.audit("user", made.id, "created", new=form(made))
-        return made
+        with self._store.together():
+            made = self._store.add_user(email, full_name, role, hashed)
+            self._store.audit("user", made.id, "created", new=form(made))
+            return made
 
     def change(
         self,
@@ -79,11 +82,12 @@ class People:
         if password is not None:
             passwords.check_rules(password, self._store.user(name).email)
             changes["hashed_password"] = passwords.hashed(password)
-        old, new = self._store.change_user(name, changes, expected)
-        word = {"password": "changed"}  # nosec B105  # pragma: allowlist secret
-        said = {**form(new), **(word if password is not None else {})}
-        self._store.audit("user", new.id, "updated", old=form(old), new=said)
-        return new
+        with self._store.together():
+            old, new = self._store.change_user(name, changes, expected)
+            word = {"password": "changed"}  # nosec B105  # pragma: allowlist secret
+            said = {**form(new), **(word if password is not None else {})}
+            self._store.audit("user", new.id, "updated", old=form(old), new=said)
+            return new
 
     def change_password(self, principal: Principal, old: str, new: str) -> None:
         """One's own password; every session ends. Denied ``wrong_password``, Invalid ``weak_password``."""
@@ -92,26 +96,31 @@ class People:
             self._store.audit("user", user.id, "password_refused")
             raise Denied("wrong_password", "The current password is wrong", "Try again, or ask an admin.")
         passwords.check_rules(new, user.email)
-        self._store.change_user(user.id, {"hashed_password": passwords.hashed(new)})
-        self._store.audit("user", user.id, "password_changed")
+        changes = {"hashed_password": passwords.hashed(new)}
+        with self._store.together():
+            self._store.change_user(user.id, changes)
+            self._store.audit("user", user.id, "password_changed")
 
     def delete(self, name: str, expected: int | None = None) -> None:
         """Take an account away; Conflict ``last_admin``, Precondition ``stale``."""
-        gone = self._store.delete_user(name, expected)
-        self._store.audit("user", gone.id, "deleted", old=form(gone))
+        with self._store.together():
+            gone = self._store.delete_user(name, expected)
+            self._store.audit("user", gone.id, "deleted", old=form(gone))
 
     def unlock(self, name: str) -> User:
         """Let a locked account log in again."""
-        free = self._store.unlock(name)
-        self._store.audit("user", free.id, "unlocked")
-        return free
+        with self._store.together():
+            free = self._store.unlock(name)
+            self._store.audit("user", free.id, "unlocked")
+            return free
 
     def log_out_everywhere(self, name: str) -> int:
         """End every session of an account; how many."""
-        user = self._store.user(name)
-        ended = self._store.end_sessions(user.id)
-        self._store.audit("user", user.id, "logged_out", new={"sessions": ended})
-        return ended
+        with self._store.together():
+            user = self._store.user(name)
+            ended = self._store.end_sessions(user.id)
+            self._store.audit("user", user.id, "logged_out", new={"sessions": ended})
+            return ended
 
     def _own(self, principal: Principal) -> User:
         if principal.kind == "api_token":
@@ -130,15 +139,17 @@ class People:
         if expires_at is not None and expires_at <= now():
             raise Invalid("bad_expiry", "expires_at has passed already", "Take a later one, or none.")
         wanted, own, id_ = rights.known_scopes(scopes), tokens.secret(), new_id()
-        made = self._store.add_token(id_, user.id, name, tokens.digest(own), wanted, expires_at)
-        self._store.audit("api_token", id_, "created", new={"name": name, "scopes": wanted})
+        with self._store.together():
+            made = self._store.add_token(id_, user.id, name, tokens.digest(own), wanted, expires_at)
+            self._store.audit("api_token", id_, "created", new={"name": name, "scopes": wanted})
         return made, tokens.join(id_, own, tokens.API_PREFIX)
 
     def revoke_token(self, principal: Principal, id_: str) -> None:
         """End a token: one's own, anybody's for those who may write users."""
         owner = None if principal.may("users:write") else principal.id
-        gone = self._store.revoke_token(id_, owner)
-        self._store.audit("api_token", id_, "revoked", old={"name": gone.name})
+        with self._store.together():
+            gone = self._store.revoke_token(id_, owner)
+            self._store.audit("api_token", id_, "revoked", old={"name": gone.name})
 
 
 def address(email: str) -> str:

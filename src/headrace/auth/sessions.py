@@ -76,10 +76,11 @@ class Sessions:
         """A new session of a user who has proven who they are. how: for the audit."""
         id_ = new_id()
         own = self._signer.stamped(id_)
-        session = self._store.begin_session(
-            id_, user.id, tokens.digest(own), self._access.refresh_seconds, user_agent, address
-        )
-        self._store.audit("user", user.id, how, new={"session": session.id})
+        with self._store.together():
+            session = self._store.begin_session(
+                id_, user.id, tokens.digest(own), self._access.refresh_seconds, user_agent, address
+            )
+            self._store.audit("user", user.id, how, new={"session": session.id})
         return self._entered(user, session.id, own)
 
     def renew(self, refresh: str) -> Entered:
@@ -108,8 +109,9 @@ class Sessions:
                     return self._entered(user, id_, fresh)
         elif self._signer.genuine(id_, own):
             # Whoever only knows the session's id cannot end it.
-            self._store.end_session(id_)
-            self._store.audit("user", user.id, "refresh_reuse", new={"session": id_})
+            with self._store.together():
+                self._store.end_session(id_)
+                self._store.audit("user", user.id, "refresh_reuse", new={"session": id_})
         raise _over()
 
     def forget(self, refresh: str) -> None:
@@ -121,8 +123,9 @@ class Sessions:
 
     def log_out(self, session: str, user: User | None) -> None:
         """End a session."""
-        if self._store.end_session(session) and user is not None:
-            self._store.audit("user", user.id, "logout", new={"session": session})
+        with self._store.together():
+            if self._store.end_session(session) and user is not None:
+                self._store.audit("user", user.id, "logout", new={"session": session})
 
     def _entered(self, user: User, session: str, own: str) -> Entered:
         seconds = self._access.access_seconds

@@ -32,20 +32,23 @@ class AlertCases:
 
     def add_rule(self, spec: RuleSpec) -> JSON:
         """A new rule; Conflict ``exists_already``."""
-        made = _rule(self._store.add_alert_rule(spec.model_dump()))
-        self._store.audit("alert_rule", made["id"], "created", new=made)
+        with self._store.together():
+            made = _rule(self._store.add_alert_rule(spec.model_dump()))
+            self._store.audit("alert_rule", made["id"], "created", new=made)
         return made
 
     def put_rule(self, name: str, spec: RuleSpec, expected: int | None) -> JSON:
         """Change a rule; Precondition ``stale`` when its version is not the expected one."""
-        old, new = self._store.put_alert_rule(name, spec.model_dump(), expected)
-        self._store.audit("alert_rule", new.id, "updated", old=_rule(old), new=_rule(new))
+        with self._store.together():
+            old, new = self._store.put_alert_rule(name, spec.model_dump(), expected)
+            self._store.audit("alert_rule", new.id, "updated", old=_rule(old), new=_rule(new))
         return _rule(new)
 
     def delete_rule(self, name: str, expected: int | None = None) -> None:
         """Forget a rule; its history stays. Precondition ``stale``."""
-        gone = self._store.delete_alert_rule(name, expected)
-        self._store.audit("alert_rule", gone.id, "deleted", old=_rule(gone))
+        with self._store.together():
+            gone = self._store.delete_alert_rule(name, expected)
+            self._store.audit("alert_rule", gone.id, "deleted", old=_rule(gone))
 
     # --- channels
 
@@ -60,8 +63,9 @@ class AlertCases:
     def add_channel(self, spec: ChannelSpec) -> JSON:
         """A new channel; Conflict ``exists_already``."""
         config, secrets = spec.split()
-        made = _channel(self._store.put_alert_channel(None, _columns(spec, config), secrets))
-        self._store.audit("alert_channel", made["id"], "created", new=made)
+        with self._store.together():
+            made = _channel(self._store.put_alert_channel(None, _columns(spec, config), secrets))
+            self._store.audit("alert_channel", made["id"], "created", new=made)
         return made
 
     def put_channel(self, name: str, spec: ChannelSpec) -> JSON:
@@ -69,14 +73,16 @@ class AlertCases:
         before = self._store.alert_channel(name)
         config, secrets = spec.split()
         kept = {k: before.secrets.get(k, "") if v == MASK else v for k, v in secrets.items()}
-        new = _channel(self._store.put_alert_channel(before.id, _columns(spec, config), kept))
-        self._store.audit("alert_channel", before.id, "updated", old=_channel(before), new=new)
+        with self._store.together():
+            new = _channel(self._store.put_alert_channel(before.id, _columns(spec, config), kept))
+            self._store.audit("alert_channel", before.id, "updated", old=_channel(before), new=new)
         return new
 
     def delete_channel(self, name: str) -> None:
         """Forget a channel; Conflict ``channel_in_use``."""
-        gone = self._store.delete_alert_channel(name)
-        self._store.audit("alert_channel", gone.id, "deleted", old=_channel(gone))
+        with self._store.together():
+            gone = self._store.delete_alert_channel(name)
+            self._store.audit("alert_channel", gone.id, "deleted", old=_channel(gone))
 
     def test_channel(self, name: str) -> JSON:
         """Send a notice through it; Unavailable ``channel_failed``, Precondition ``channel_disabled``."""
@@ -103,8 +109,9 @@ class AlertCases:
 
     def settle(self, id_: str, status: Literal["acknowledged", "resolved"]) -> JSON:
         """Acknowledge or resolve an alert."""
-        settled = _alert(self._store.settle_alert(id_, status))
-        self._store.audit("alert", id_, status)
+        with self._store.together():
+            settled = _alert(self._store.settle_alert(id_, status))
+            self._store.audit("alert", id_, status)
         return settled
 
 

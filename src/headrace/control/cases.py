@@ -59,12 +59,18 @@ class Cases:
         blocking = [f for found in findings.values() for f in found]
         if any(f.severity == "error" for f in blocking):
             raise preflight_failed(blocking)
-        connections = [
-            {"name": name, "result": self._put_connection(name, wanted, (references or {}).get(name, {}))}
-            for name, wanted in spec.connections.items()
-        ]
-        pipelines = [self._apply_one(i, findings.get(i.name, []), expected) for i in intents]
-        return {"connections": connections, "pipelines": pipelines}
+        # In one order, so that two who apply the same wait for each other and not in a circle.
+        with self._store.together():
+            put = {
+                name: self._put_connection(name, wanted, (references or {}).get(name, {}))
+                for name, wanted in sorted(spec.connections.items())
+            }
+            done = {
+                i.name: self._apply_one(i, findings.get(i.name, []), expected)
+                for i in sorted(intents, key=lambda i: i.name)
+            }
+        connections = [{"name": name, "result": put[name]} for name in spec.connections]
+        return {"connections": connections, "pipelines": [done[i.name] for i in intents]}
 
     def _require_sides(self, spec: PipelineSpec) -> None:
         for side in ("source", "target"):
@@ -196,8 +202,9 @@ class Cases:
         pipeline = self._store.pipeline(name)
         if pipeline.status == "draft" and pipeline.generation is None and pipeline.desired == "stopped":
             # Nothing was ever made for it.
-            self._store.remove_pipeline(pipeline.name, expected)
-            self._note("pipeline", pipeline.name, "deleted", old=forms.spec(pipeline.spec))
+            with self._store.together():
+                self._store.remove_pipeline(pipeline.name, expected)
+                self._note("pipeline", pipeline.name, "deleted", old=forms.spec(pipeline.spec))
             return {"name": pipeline.name, "status": "deleted", "phase": None}
         return self._want(pipeline, "deleted", "stopping", expected, drop_target=drop_target)
 
@@ -214,12 +221,15 @@ class Cases:
     def _want(
         self, pipeline: Pipeline, desired: Any, status: str | None, expected: int | None = None, **flags: Any
     ) -> JSON:
-        wanted = self._store.set_desired(pipeline.name, desired, status=status, expected=expected, **flags)
-        old: JSON = {"desired": pipeline.desired}
-        if desired == "deleted":
-            old["spec"] = forms.spec(pipeline.spec)
-        new = {"desired": desired, **flags}
-        self._note("pipeline", pipeline.name, f"desired_{desired}", old=old, new=new)
+        with self._store.together():
+            wanted = self._store.set_desired(
+                pipeline.name, desired, status=status, expected=expected, **flags
+            )
+            old: JSON = {"desired": pipeline.desired}
+            if desired == "deleted":
+                old["spec"] = forms.spec(pipeline.spec)
+            new = {"desired": desired, **flags}
+            self._note("pipeline", pipeline.name, f"desired_{desired}", old=old, new=new)
         return forms.summary(wanted)
 
     # --- what is going on
@@ -291,8 +301,9 @@ class Cases:
             raise Conflict(
                 "not_running", f"{pipeline.name} is not running", f"Start it: headrace start {pipeline.name}"
             )
-        self._note("pipeline", pipeline.name, kind, new=args)
-        return self.request(self._store.ask(name, kind, args))
+        with self._store.together():
+            self._note("pipeline", pipeline.name, kind, new=args)
+            return self.request(self._store.ask(name, kind, args))
 
     def _table(self, name: str, text: str) -> TableName:
         wanted = parse_table(text)
@@ -350,8 +361,9 @@ class Cases:
         """Create or change a connection. kind: None leaves it. A password that is the mask of an answer stays what it was."""
         if spec.password.get_secret_value() == MASK and self._known(name):
             spec = spec.model_copy(update={"password": self._store.connection(name).spec.password})
-        self._put_connection(name, spec, references, expected, kind)
-        return self.connection(name)
+        with self._store.together():
+            self._put_connection(name, spec, references, expected, kind)
+            return self.connection(name)
 
     def _put_connection(
         self,
@@ -378,8 +390,9 @@ class Cases:
     def delete_connection(self, name: str, expected: int | None = None) -> None:
         """Forget a connection; Conflict ``connection_in_use``, Precondition ``stale``."""
         gone = self._store.connection(name, lost=True)
-        self._store.delete_connection(gone.id, expected)
-        self._note("connection", gone.name, "deleted", old=_audited(gone))
+        with self._store.together():
+            self._store.delete_connection(gone.id, expected)
+            self._note("connection", gone.name, "deleted", old=_audited(gone))
 
     def test_connection(self, name: str) -> JSON:
         """Log in and say what is there; the outcome is kept in the history. Raises what went wrong."""
@@ -430,8 +443,9 @@ class Cases:
                 f"Mend the row or the target, then: headrace resync {name} TABLE.",
             )
         pipeline = self._store.pipeline(name)
-        self._store.discard_dead_letters(pipeline.id, ids)
-        self._note("pipeline", pipeline.name, "dead_letters_discarded", new={"ids": list(ids)})
+        with self._store.together():
+            self._store.discard_dead_letters(pipeline.id, ids)
+            self._note("pipeline", pipeline.name, "dead_letters_discarded", new={"ids": list(ids)})
         return {"settled": len(ids)}
 
     def _note(

@@ -12,9 +12,9 @@ from sqlalchemy import Row, Select, insert, select
 from headrace.actor import current
 from headrace.store.base import Part, page
 from headrace.store.database import now
-from headrace.store.events import publish
 from headrace.store.records import Audit
 from headrace.store.schema import audit_logs
+from headrace.store.telling import publish
 
 _BATCH = 1000
 # Who logs in is not told to everybody.

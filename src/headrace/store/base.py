@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -24,11 +26,10 @@ from sqlalchemy import (
 from headrace.errors import NotFound, Precondition
 from headrace.store.database import reading, writing
 from headrace.store.schema import pipelines
+from headrace.store.telling import begin_telling, tell
 from headrace.store.wake import Wake
 
 Transaction = Connection
-# Left in a transaction's notes by whoever published an event in it.
-PUBLISHED = "headrace published"
 # So many rows are forgotten in one transaction, so that nobody waits for it long.
 BATCH = 10_000
 _given = bindparam("given", type_=String)
@@ -41,22 +42,69 @@ _LOCKED_ROW = _ROW.with_for_update()
 _ID = select(pipelines.c.id).where(*_LIVING)
 
 
+@dataclass(slots=True)
+class _Joined:
+    """What is stored together. transaction: None before the first write."""
+
+    engine: Engine
+    end: ExitStack = field(default_factory=ExitStack)
+    transaction: Transaction | None = None
+
+
+_joined: ContextVar[_Joined | None] = ContextVar("headrace joined", default=None)
+
+
 class Part:
-    """A part of the store; each method is one transaction of its own, so threads may share it."""
+    """A part of the store; each method is a transaction, its own or that of ``together``; threads may share it."""
 
     _engine: Engine
     wake: Wake
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What this thread stores within is stored as a whole, or nothing of it is; a change and its audit, say.
+
+        It begins with the first write. Nothing slow belongs within: others who write may have to wait.
+        """
+        if self._with() is not None:
+            yield
+            return
+        joined = _Joined(self._engine)
+        before = _joined.set(joined)
+        try:
+            with joined.end:
+                yield
+        finally:
+            _joined.reset(before)
+
+    def _with(self) -> _Joined | None:
+        joined = _joined.get()
+        return joined if joined is not None and joined.engine is self._engine else None
+
     def _reading(self) -> Any:
+        joined = self._with()
+        if joined is not None and joined.transaction is not None:
+            return nullcontext(joined.transaction)
         return reading(self._engine)
 
     @contextmanager
     def _writing(self) -> Iterator[Transaction]:
+        joined = self._with()
+        if joined is None:
+            with self._alone() as transaction:
+                yield transaction
+            return
+        if joined.transaction is None:
+            joined.transaction = joined.end.enter_context(self._alone())
+        yield joined.transaction
+
+    @contextmanager
+    def _alone(self) -> Iterator[Transaction]:
         with writing(self._engine) as transaction:
-            transaction.info.pop(PUBLISHED, None)
+            begin_telling(transaction)
             yield transaction
-            published = transaction.info.pop(PUBLISHED, False)
-        if published:
+            told = tell(transaction)
+        if told:
             self.wake.tell()
 
     def _forget(self, key: Column[Any], old: ColumnElement[bool]) -> int:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, select, text
+from sqlalchemy import Select, delete, func, select
 
-from headrace.store.base import PUBLISHED, Part, Transaction
+from headrace.store.base import Part, Transaction
 from headrace.store.database import now
 from headrace.store.schema import events
 
 KINDS = ("status", "tables", "logs", "metrics", "changes", "alerts")
 KEPT = timedelta(hours=1)
-# Any number will do; it only has to be ours. Held from the numbering of an event to the commit.
-_ORDER_LOCK = 7_237_725
 _BATCH = 20_000
 # What JSON's reader has against a value.
 _DAMAGE = (ValueError, RecursionError)
@@ -38,7 +35,7 @@ class Event:
 
 
 class Events(Part):
-    """Reading events; they are written by whoever writes what they tell, in the same transaction."""
+    """Reading events; they are written with what they tell (``telling``)."""
 
     def events(self, after: int, limit: int = 1000) -> list[Event]:
         """The next events, the oldest first; one that cannot be read does not hide the others."""
@@ -83,24 +80,3 @@ def _those(transaction: Transaction, ids: list[int]) -> list[Event]:
             return [Event(ids[0], now(), "", None, {}, damaged=True)]
         half = len(ids) // 2
         return [*_those(transaction, ids[:half]), *_those(transaction, ids[half:])]
-
-
-def publish(transaction: Transaction, kind: str, pipeline: str | None, data: dict[str, Any]) -> None:
-    """Tell that something happens, as the last statement of the transaction in which it does.
-
-    Numbers are given in the order of commits, so that who has seen one never misses a smaller one: SQLite has one
-    writer as it is, PostgreSQL's writers take turns from here to their commit.
-    """
-    publish_all(transaction, [(kind, pipeline, data)])
-
-
-def publish_all(transaction: Transaction, told: Sequence[tuple[str, str | None, dict[str, Any]]]) -> None:
-    """As ``publish``, several at once."""
-    if not told:
-        return
-    if transaction.dialect.name == "postgresql":
-        transaction.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _ORDER_LOCK})
-    at = now()
-    rows = [{"ts": at, "kind": kind, "pipeline": pipeline, "data": data} for kind, pipeline, data in told]
-    transaction.execute(insert(events), rows)
-    transaction.info[PUBLISHED] = True

@@ -13,9 +13,9 @@ from headrace.errors import Conflict, NotFound
 from headrace.spec.names import TableName
 from headrace.store.base import Part, Transaction, new_id, page, pipeline_id, pipeline_row
 from headrace.store.database import now
-from headrace.store.events import publish, publish_all
 from headrace.store.records import DeadLetter, LogLine, PipelineConnector, Place, Run
 from headrace.store.schema import dead_letters, log_places, pipeline_connectors, pipeline_logs, pipeline_runs
+from headrace.store.telling import publish
 
 LEVELS = ("debug", "info", "warning", "error")
 _TOLD = ("level", "component", "message", "request_id")
@@ -50,7 +50,7 @@ class Journal(Part):
         """
         with self._writing() as transaction:
             self._move(transaction, file, before, after)
-            rows, told = [], []
+            rows = []
             for name, some in lines.items():
                 try:
                     pipeline = pipeline_row(transaction, name)
@@ -59,10 +59,9 @@ class Journal(Part):
                 for line in some:
                     row = {**line, "request_id": pipeline.request_id}
                     rows.append({**row, "pipeline_id": pipeline.id})
-                    told.append(("logs", pipeline.name, {f: row[f] for f in _TOLD}))
+                    publish(transaction, "logs", pipeline.name, {f: row[f] for f in _TOLD})
             if rows:
                 transaction.execute(insert(pipeline_logs), rows)
-            publish_all(transaction, told)
 
     @staticmethod
     def _move(transaction: Transaction, file: str, before: Place | None, after: Place) -> None:

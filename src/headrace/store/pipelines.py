@@ -12,7 +12,6 @@ from headrace.spec.models import PipelineSpec
 from headrace.store.base import Part, Transaction, new_id, page, pipeline_row, require_version
 from headrace.store.connections import connection_id
 from headrace.store.database import now
-from headrace.store.events import publish
 from headrace.store.records import Desired, Pipeline
 from headrace.store.schema import (
     connections,
@@ -23,6 +22,7 @@ from headrace.store.schema import (
     pipelines,
     requests,
 )
+from headrace.store.telling import publish
 
 # Forgotten with the pipeline; its logs, runs and metrics stay.
 _OF_THE_LIVE = (pipeline_tables, pipeline_connectors, requests, dead_letters)

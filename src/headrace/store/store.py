@@ -38,7 +38,7 @@ class Store(
     Alerts,
     Rotating,
 ):
-    """Everything Headrace remembers. Opening migrates; each call is a transaction; threads may share one.
+    """Everything Headrace remembers. Opening migrates; each call is a transaction, save ``together``; threads may share one.
 
     Every call may raise Unavailable ``metadata_unavailable``.
     """

@@ -10,9 +10,9 @@ from headrace.errors import Bug, NotFound
 from headrace.spec.names import TableName
 from headrace.store.base import Part, Transaction, pipeline_id
 from headrace.store.database import now
-from headrace.store.events import publish
 from headrace.store.records import TableState
 from headrace.store.schema import pipeline_tables
+from headrace.store.telling import publish
 
 _OF_PIPELINE = select(pipeline_tables).where(pipeline_tables.c.pipeline_id == bindparam("pipeline"))
 _COUNTED = select(func.count()).select_from(_OF_PIPELINE.subquery())

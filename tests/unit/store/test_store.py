@@ -364,3 +364,24 @@ def test_a_database_that_is_not_there(tmp_path: Path) -> None:
         Store(Settings(tmp_path, database_url="postgresql://u:hunter2@127.0.0.1:1/x?connect_timeout=2"))
     assert caught.value.code == "metadata_unavailable"
     assert "hunter2" not in caught.value.message
+
+
+def test_together_is_all_or_nothing(store: Store, settings: Settings, connection: ConnectionSpec) -> None:
+    other = Store(settings)
+
+    def fail() -> None:
+        with store.together():
+            store.put_connection("a", connection)
+            with store.together():
+                store.put_connection("b", connection)
+            assert [c.name for c in store.connections()[0]] == ["a", "b"]
+            assert other.connections()[0] == []
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert store.connections()[0] == []
+    with store.together():
+        store.put_connection("a", connection)
+    assert [c.name for c in other.connections()[0]] == ["a"]
+    other.close()

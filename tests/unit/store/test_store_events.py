@@ -16,9 +16,9 @@ from headrace.settings import Settings
 from headrace.spec.models import PipelineSpec
 from headrace.spec.names import TableName
 from headrace.store import Store
-from headrace.store.events import publish_all
 from headrace.store.records import TableState
 from headrace.store.schema import events
+from headrace.store.telling import publish
 from headrace.store.wake import Wake
 from support.lab import until
 from support.redis_server import RedisServer
@@ -119,7 +119,9 @@ def test_old_ones_are_swept_and_numbers_are_not_given_again(store: Store, pipeli
 def test_a_damaged_one_does_not_hide_the_others(store: Store, broken: set[int]) -> None:
     kept = store.event_bounds()[1]
     with store._writing() as transaction:
-        publish_all(transaction, [("logs", "p", {"n": n}) for n in range(1, 301)])
+        for n in range(1, 301):
+            publish(transaction, "logs", "p", {"n": n})
+    with store._writing() as transaction:
         for n in broken:
             given = {"data": f'{{"n": {"9" * 5000}}}', "id": kept + n}
             transaction.execute(text("UPDATE events SET data = :data WHERE id = :id"), given)
@@ -158,3 +160,19 @@ def test_redis_nudges_other_processes_and_its_absence_disturbs_nobody(
         until(told, 20, "Redis again")
     here.close()
     there.close()
+
+
+def test_who_changes_much_at_once_does_not_wait_in_a_circle(store: Store, pipeline: PipelineSpec) -> None:
+    """Events are numbered under a lock: whoever held it while they wait for a row would stand in the row's way."""
+
+    def at_once(n: int) -> None:
+        with store.together():
+            store.audit("connection", "a", "updated")
+            store.set_desired("p", "running" if n % 2 else "stopped")
+
+    def alone(n: int) -> None:
+        store.set_status("p", "running" if n % 2 else "stopped", None)
+
+    with ThreadPoolExecutor(6) as pool:
+        done = [pool.submit(work, n) for n in range(60) for work in (at_once, alone)]
+    assert [d.exception() for d in done] == [None] * 120

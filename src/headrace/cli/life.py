@@ -75,14 +75,14 @@ def start(session: Session, name: Name) -> None:
 
 def stop(session: Session, name: Name) -> None:
     """Stop a pipeline; its slot stays and holds back WAL on the source until it starts again."""
-    _steer(session, name, "stop")
+    _steer(session, name, "stop", "stopped")
     if not session.json:
         show.line("The slot stays: the source keeps WAL for it. `headrace delete` releases it.")
 
 
 def pause(session: Session, name: Name) -> None:
     """Let applying rest; capture goes on into Kafka."""
-    _steer(session, name, "pause")
+    _steer(session, name, "pause", "paused")
 
 
 def resume(session: Session, name: Name) -> None:
@@ -104,9 +104,12 @@ def delete(
     )
 
 
-def _steer(session: Session, name: str, verb: str) -> None:
+def _steer(session: Session, name: str, verb: str, wanted: str | None = None) -> None:
     found = session.api.post(f"pipelines/{path_part(name)}/{verb}")
-    session.answer(found, lambda f: show.line(f"{f['name']}: {f['status']}"))
+    line = f"{name}: {found['status']}"
+    if wanted not in (None, found["status"]):
+        line += f"; `headrace wait {name} --for {wanted}` waits for it"
+    session.answer(found, lambda _: show.line(line))
 
 
 def _show_all(found: dict[str, Any]) -> None:
@@ -121,9 +124,9 @@ def _show_all(found: dict[str, Any]) -> None:
 
 def show_pipeline(found: dict[str, Any]) -> None:
     """One pipeline's status for people."""
-    lag = ", ".join(f"{v} {k}" for k, v in found["lag"].items() if v is not None)
-    phase = f" ({found['phase']})" if found["phase"] else ""
-    show.line(f"{found['name']}: {found['status']}{phase}" + (f", behind by {lag}" if lag else ""))
+    lag, phase = found["lag"], f" ({found['phase']})" if found["phase"] else ""
+    behind = ", ".join(f"{lag[k]} {k}" for k in ("events", "seconds", "bytes") if lag[k] is not None)
+    show.line(f"{found['name']}: {found['status']}{phase}" + (f", behind by {behind}" if behind else ""))
     if found["error"]:
         show.error(from_dict({"kind": Bug.kind, **found["error"]}))
     show_tables(found["tables"])

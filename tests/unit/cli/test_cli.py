@@ -65,7 +65,10 @@ def test_status_of_one(cli: Cli, applied: str) -> None:
     cli.store.put_table(applied, TableState(USERS, USERS, "loading", 1000, 5000))
     found = cli("status", applied, "--json").json
     assert set(found) == {"name", "status", "phase", "lag", "tables", "error"}
-    assert "1,000" in cli("status", applied).out
+    cli.store.set_lag(applied, {"events": 7, "seconds": 0.5, "bytes": None, "events_per_second": 9.5})
+    people = cli("status", applied).out
+    assert "1,000" in people
+    assert "behind by 7 events, 0.5 seconds\n" in people
     assert cli("tables", applied, "--json").json[0]["target"] == "public.users"
     assert "loading" in cli("tables", applied).out
 
@@ -202,7 +205,8 @@ def test_life(cli: Cli, applied: str) -> None:
     assert (refused.code, refused.json["error"]["code"]) == (1, "not_running")
     cli.store.set_generation(applied, {"id": 1})
     assert cli("start", applied, "--json").json["status"] == "starting"
-    assert cli("pause", applied).code == 0
+    paused = cli("pause", applied)
+    assert (paused.code, f"`headrace wait {applied} --for paused`" in paused.out) == (0, True)
     assert cli("resume", applied).code == 0
     stopped = cli("stop", applied)
     assert stopped.code == 0

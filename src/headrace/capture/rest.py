@@ -13,7 +13,7 @@ import httpx
 from headrace.capture.hiding import unveiled
 from headrace.entering import http_arguments, http_tls
 from headrace.errors import Conflict, HeadraceError, Invalid, NotFound, Unavailable
-from headrace.fuse import Crowded, Fuse, Resting
+from headrace.fuse import Fuse
 from headrace.settings import HttpSecurity
 
 _log = logging.getLogger(__name__)
@@ -55,6 +55,9 @@ class Rest:
         )
         self.name, self.what, self._read_seconds = name, what, read_seconds
         self._fuse = Fuse(
+            name,
+            what,
+            "Check that it runs (`headrace status`), then try again.",
             httpx.TransportError,
             failures=_FAILURES,
             rest=_REST_SECONDS,
@@ -89,10 +92,6 @@ class Rest:
         try:
             with self._fuse.turn():
                 return self._whole(method, path, body, params, end)
-        except Resting:
-            raise self._resting() from None
-        except Crowded:
-            raise self._crowded() from None
         except httpx.TransportError as error:
             raise self._away(error) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
@@ -132,22 +131,6 @@ class Rest:
             f"{self.name}_unreachable",
             f"{self.what} cannot be reached: {type(error).__name__}",
             "Check that it runs (`headrace status`); try again in a moment.",
-        )
-
-    def _resting(self) -> Unavailable:
-        return Unavailable(
-            f"{self.name}_resting",
-            f"{self.what} did not answer several times; it is asked again in a few seconds",
-            "Check that it runs (`headrace status`).",
-            {"retry_after": int(_REST_SECONDS)},
-        )
-
-    def _crowded(self) -> Unavailable:
-        return Unavailable(
-            f"{self.name}_crowded",
-            f"Others wait for {self.what} already",
-            "Try again in a moment.",
-            {"retry_after": 1},
         )
 
     def _problem(self, method: str, path: str, answer: httpx.Response) -> HeadraceError:

@@ -14,6 +14,7 @@ from headrace.errors import Conflict, HeadraceError, Invalid, NotFound, Precondi
 from headrace.secrecy import MASK
 from headrace.settings import Settings
 from headrace.store import Store
+from headrace.store.base import require_version
 
 JSON = dict[str, Any]
 _CLASS = "connector.class"
@@ -129,13 +130,14 @@ class Connectors:
     def configure(self, name: str, config: Mapping[str, str], force: bool, known: str | None = None) -> JSON:
         """Replace the configuration of a connector, or make it. Conflict ``owned_by_pipeline`` unless ``force``.
 
-        known: the ``version`` that it has to have now; Precondition ``stale``.
+        known: the ``version`` that it has to have now; Precondition ``stale``. Connect itself knows no condition: what
+        changes between this look and the call is not seen.
         """
         self._refuse_owned(name, force)
         before = self._config_or_none(name)
         if before is None:
             return self.create(name, config)
-        _require_version(before, known)
+        require_version(_version(before), known)
         if config.get("name", name) != name:
             raise Invalid("name_differs", "The name in the configuration is another", "Leave it out there.")
         hidden = self._hidden(name, config, before)
@@ -151,7 +153,7 @@ class Connectors:
         """Delete it, with its offsets left; Conflict ``owned_by_pipeline`` unless ``force``. known: as for ``configure``."""
         self._refuse_owned(name, force)
         before = self._rest.get(f"/connectors/{part(name)}/config")
-        _require_version(before, known)
+        require_version(_version(before), known)
         self._rest.call("DELETE", f"/connectors/{part(name)}")
         if self._folder:
             self._folder.drop(name)
@@ -311,12 +313,6 @@ class Connectors:
 
 def _version(config: Mapping[str, str]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-
-
-def _require_version(config: Mapping[str, str], known: str | None) -> None:
-    # Connect itself knows no condition: what changes between this look and the call is not seen.
-    if known is not None and known != _version(config):
-        raise Precondition("stale", "It was changed since it was read", "Read it again.")
 
 
 def _form(name: str, both: JSON, owners: Mapping[str, str]) -> JSON:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from headrace.capture.decoding import Page, Registry
@@ -11,13 +9,12 @@ from headrace.capture.messages import Looking, Wanted
 from headrace.capture.rest import Rest, part
 from headrace.entering import cluster
 from headrace.errors import NotFound, Unavailable
-from headrace.fuse import Crowded, Fuse, Resting
+from headrace.fuse import Fuse
 from headrace.settings import Settings
 
 JSON = dict[str, Any]
 # People wait for it, or for messages that it decodes.
 _READ_SECONDS = 3.0
-_REST_SECONDS = 5.0
 
 
 class TopicCases:
@@ -25,7 +22,17 @@ class TopicCases:
 
     def __init__(self, settings: Settings) -> None:
         self._looking = Looking(cluster(settings))
-        self._fuse = Fuse(Unavailable, failures=5, rest=_REST_SECONDS, most=10, patience=0.2)
+        # A Kafka that takes connections and says nothing would hold a thread for ten seconds a call.
+        self._fuse = Fuse(
+            "kafka",
+            "Kafka",
+            "Check that it runs (`headrace status`), then try again.",
+            Unavailable,
+            failures=5,
+            rest=5.0,
+            most=10,
+            patience=0.2,
+        )
         self._registry = (
             Rest(
                 settings.schema_registry,
@@ -46,33 +53,18 @@ class TopicCases:
 
     def topics(self) -> list[JSON]:
         """All topics."""
-        with self._asking():
+        with self._fuse.turn():
             return self._looking.topics()
 
     def topic(self, name: str) -> JSON:
         """One topic with its partitions; NotFound."""
-        with self._asking():
+        with self._fuse.turn():
             return self._looking.topic(name)
 
     def messages(self, name: str, wanted: Wanted) -> list[JSON]:
         """Messages, decoded: by the registry's schema where one is set, JSON, text, else raw with the reason."""
-        with self._asking():
+        with self._fuse.turn():
             return self._looking.messages(name, wanted, Page(self._schemas).shown)
-
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        # A Kafka that takes connections and says nothing would hold a thread for ten seconds a call.
-        try:
-            with self._fuse.turn():
-                yield
-        except Resting:
-            raise _not_now(
-                "kafka_resting",
-                "Kafka did not answer several times; it is asked again in a few seconds",
-                int(_REST_SECONDS),
-            ) from None
-        except Crowded:
-            raise _not_now("kafka_crowded", "Others wait for Kafka already", 1) from None
 
     def subjects(self) -> list[str]:
         """Subjects of the registry; NotFound ``no_registry`` when none is set."""
@@ -109,12 +101,6 @@ class TopicCases:
         if not isinstance(found, kind):
             raise _no_registry_there()
         return found
-
-
-def _not_now(code: str, message: str, seconds: int) -> Unavailable:
-    return Unavailable(
-        code, message, "Check that it runs (`headrace status`), then try again.", {"retry_after": seconds}
-    )
 
 
 def _no_registry_there() -> Unavailable:

@@ -119,8 +119,8 @@ def new_id() -> str:
     return str(uuid4())
 
 
-def require_version(found: int | None, expected: int | None) -> None:
-    """Precondition ``stale`` when a version is expected and another one was found, in a row that is locked."""
+def require_version(found: int | str | None, expected: int | str | None) -> None:
+    """Precondition ``stale`` when a version is expected and another one was found (in a row that is locked)."""
     if expected is not None and found != expected:
         raise Precondition("stale", "It was changed since it was read", "Read it again.")
 

@@ -16,7 +16,7 @@ from psycopg.pq import TransactionStatus
 
 from headrace.engines.postgres.connection import Connection, Login, connect, translated
 from headrace.errors import HeadraceError, Unavailable
-from headrace.fuse import Fuse, Resting
+from headrace.fuse import Fuse
 
 CONNECT_SECONDS = 5
 # For a turn, while nobody has got through to the server yet; a server that answers may be waited for longer.
@@ -33,9 +33,18 @@ _REST_SECONDS = 5.0
 class _Place:
     """What is kept of one login. answers: whether its server did when it was connected to last."""
 
-    def __init__(self) -> None:
+    def __init__(self, login: Login) -> None:
         self.turns, self.answers = threading.Semaphore(_MOST), False
-        self.fuse = Fuse(Unavailable, failures=_FAILURES, rest=_REST_SECONDS, most=_MOST, patience=0)
+        self.fuse = Fuse(
+            "database",
+            f"{login.host}:{login.port}",
+            "Check that the server runs and can be reached.",
+            Unavailable,
+            failures=_FAILURES,
+            rest=_REST_SECONDS,
+            most=_MOST,
+            patience=0,
+        )
 
 
 class Pool:
@@ -44,13 +53,13 @@ class Pool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: dict[Login, list[tuple[float, Connection]]] = defaultdict(list)
-        self._places: dict[Login, _Place] = defaultdict(_Place)
+        self._places: dict[Login, _Place] = {}
 
     @contextmanager
     def use(self, login: Login) -> Iterator[Connection]:
         """A connection. Unavailable ``database_resting`` while its server has just failed several times, ``database_busy``."""
         with self._lock:
-            place = self._places[login]
+            place = self._places.setdefault(login, _Place(login))
         _await_turn(login, place)
         try:
             conn = self._take(login) or _open(login, place)
@@ -108,16 +117,8 @@ def _await_turn(login: Login, place: _Place) -> None:
 
 
 def _open(login: Login, place: _Place) -> Connection:
-    try:
-        with place.fuse.turn():
-            found = _connected(login, place)
-    except Resting:
-        raise Unavailable(
-            "database_resting",
-            f"{login.host}:{login.port} did not answer several times; it is asked again in a few seconds",
-            "Check that the server runs and can be reached.",
-            {"retry_after": int(_REST_SECONDS)},
-        ) from None
+    with place.fuse.turn():
+        found = _connected(login, place)
     if isinstance(found, HeadraceError):
         raise found
     return found

@@ -7,13 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any
 
 from headrace.actor import Actor, acting
 from headrace.apply.applier import Applier
 from headrace.apply.applier import Hooks as ApplyHooks
+from headrace.capture.connect import ConnectorStatus
 from headrace.capture.markers import await_marker
 from headrace.control import loading, teardown
 from headrace.control.evolve import Evolution
@@ -45,6 +46,7 @@ CATCH_UP_SECONDS = 5.0
 # A connector's start takes as much of the processor as some million rows; a large first copy has it alone at first.
 LARGE_PAGES = 8192
 HEAD_START_SECONDS = 10.0
+REST_SECONDS = 10.0
 _log = logging.getLogger(__name__)
 _FOUND_MISSING = ("connector_not_found", "no_such_topic")
 
@@ -72,7 +74,8 @@ class Runner:
         # Runners are made right after the lease was taken.
         self._renewed = time.monotonic()
         self._lost = threading.Event()
-        self._watch = Watch(cluster(settings), self._makers, self.log)
+        self._rested = 0.0
+        self._watch = Watch(name, cluster(settings), self._makers, self.log)
         self._sequences = Follower(self.log)
         self._sampler = Sampler(store, name)
         self._request_id = ""
@@ -143,6 +146,7 @@ class Runner:
             case "running" | "paused":
                 if pipeline.status == "error":
                     self._stop_applier()
+                    self._look_at_rest(pipeline)
                 else:
                     self._bring_to_run(pipeline)
         return True
@@ -156,6 +160,7 @@ class Runner:
             self.log("warning" if passing else "error", error.message, code=error.code)
         if passing:
             self._store.set_status(self.name, pipeline.status, pipeline.phase, error=error.as_dict())
+            self._look_at_rest(pipeline)
             return 1.0
         if pipeline.desired != "deleted" and not self._any_loaded():
             self._undo(pipeline)
@@ -609,16 +614,47 @@ class Runner:
         states = {t.source: t.state for t in self._store.tables(self.name)}
         for name, lost in self._watch.log(pipeline, generation, list(self._routes or {}), states):
             self._table_broken(name, lost)
-        lag = self._watch.lag(pipeline, generation, self._applier, slot)
+        if self._figure(pipeline, generation, slot, self._watch.status):
+            self._note_connector(generation, self._watch.status)
+
+    def _figure(
+        self,
+        pipeline: Pipeline,
+        generation: Generation,
+        slot: capture.SlotState | None,
+        status: ConnectorStatus | None,
+    ) -> bool:
+        """Write down how far behind it is; whether a sample was due."""
+        loaded = [t.source for t in self._store.tables(self.name) if t.state in ("live", "catching_up")]
+        lag = self._watch.lag(pipeline, generation, self._applier, slot, self._ends[1], loaded)
         self._store.set_lag(self.name, lag)
-        self._sampler.look(
+        return self._sampler.look(
             lag,
             self._applier.counters if self._applier is not None else None,
             slot.confirmed if slot is not None else None,
-            generation.connector,
-            self._watch.status,
-            lambda: self._makers.connect.config(generation.connector),
+            status,
         )
+
+    def _note_connector(self, generation: Generation, status: ConnectorStatus | None) -> None:
+        config = self._makers.connect.config(generation.connector)
+        self._sampler.note_connector(generation.connector, status, config)
+
+    def _look_at_rest(self, pipeline: Pipeline) -> None:
+        """How far behind it falls while it is stopped, in error or cut off from something; nothing is judged."""
+        if pipeline.generation is None or time.monotonic() - self._rested < REST_SECONDS:
+            return
+        self._rested = time.monotonic()
+        generation, slot, status = stored(pipeline.generation), None, None
+        with suppress(HeadraceError):
+            self._logins(pipeline)
+            with connect(self._ends[0], name="headrace control") as conn:
+                slot = capture.slot_state(conn, generation.slot)
+        with suppress(HeadraceError):
+            status = self._makers.connect.status(generation.connector)
+            self._note_connector(generation, status)
+        with suppress(HeadraceError):
+            self._watch.count([generation.topic(t.source) for t in self._store.tables(self.name)])
+            self._figure(pipeline, generation, slot, status)
 
     def _tell(self, pipeline: Pipeline) -> None:
         """Write status and phase as they follow from the tables."""
@@ -678,6 +714,7 @@ class Runner:
 
     def _bring_to_stop(self, pipeline: Pipeline) -> None:
         if pipeline.status in ("stopped", "draft"):
+            self._look_at_rest(pipeline)
             return
         self._put_down()
         if pipeline.generation is not None:
@@ -686,6 +723,7 @@ class Runner:
                 self._makers.connect.stop(connector)
                 self._makers.connect.wait(connector, lambda s: s is None or not s.tasks, 60)
         self._store.set_status(self.name, "stopped", None, error=None)
+        self._rested = 0.0
         self.log("info", "stopped; the replication slot is kept and holds back WAL until the next start")
 
     def _put_down(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from headrace.apply.applier import Counters
@@ -21,6 +21,7 @@ class Sampler:
     def __init__(self, store: Store, name: str) -> None:
         self._store, self._name = store, name
         self._next = 0.0
+        self._last: float | None = None
         self._before = (0, 0, 0)
 
     def look(
@@ -28,19 +29,18 @@ class Sampler:
         lag: Mapping[str, Any],
         counters: Counters | None,
         confirmed: int | None,
-        connector: str,
         status: ConnectorStatus | None,
-        config: Callable[[], dict[str, str] | None],
-    ) -> None:
-        """Write a sample when it is time. confirmed: position that the slot has confirmed. config: asks Connect."""
+    ) -> bool:
+        """Write a sample when it is time, and whether it was. confirmed: position that the slot has confirmed."""
         at = time.monotonic()
         if at < self._next:
-            return
+            return False
+        seconds, self._last = at - self._last if self._last is not None else None, at
         self._next = at + min(RESOLUTIONS)
         events, size, errors = self._since(counters)
         self._store.add_metrics(
             self._name,
-            throughput_events_per_sec=lag.get("events_per_second"),
+            throughput_events_per_sec=round(events / seconds, 1) if seconds else None,
             lag_seconds=lag.get("seconds"),
             lag_events=lag.get("events"),
             lag_bytes=lag.get("bytes"),
@@ -53,17 +53,22 @@ class Sampler:
             target_offset=None if lag.get("events_applied") is None else str(lag["events_applied"]),
             connector_status={"state": status.state, "tasks": list(status.tasks)} if status else None,
         )
-        found = config()
-        if found is None:
+        return True
+
+    def note_connector(
+        self, connector: str, status: ConnectorStatus | None, config: dict[str, str] | None
+    ) -> None:
+        """Keep what Connect says of the connector; config: None when it knows none."""
+        if config is None:
             self._store.put_connectors(self._name, [])
             return
         one = {
             "name": connector,
             "type": "source",
-            "connector_class": found.get("connector.class", ""),
-            "config": masked(found),
+            "connector_class": config.get("connector.class", ""),
+            "config": masked(config),
             "status": _status(status),
-            "tasks_max": int(found.get("tasks.max", "1")),
+            "tasks_max": int(config.get("tasks.max", "1")),
         }
         self._store.put_connectors(self._name, [one])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from headrace.apply.applier import Applier, Counters, log_lost
@@ -11,9 +11,11 @@ from headrace.capture import tail
 from headrace.capture.connect import ConnectorStatus
 from headrace.capture.topics import Head
 from headrace.control.generation import Generation, Makers, first_lines, lost_position, position_of
+from headrace.control.standing import Standing
 from headrace.control.vitals import Vitals
 from headrace.engines.model import TableName
 from headrace.engines.postgres.capture import SlotState
+from headrace.engines.postgres.connection import Login
 from headrace.entering import Cluster
 from headrace.errors import HeadraceError, Unavailable
 from headrace.store.records import Pipeline
@@ -33,21 +35,22 @@ class Watch:
     It restarts a failed connector; whatever is lost it only tells.
     """
 
-    def __init__(self, kafka: Cluster, makers: Makers, log: Callable[[str, str], None]) -> None:
+    def __init__(self, name: str, kafka: Cluster, makers: Makers, log: Callable[[str, str], None]) -> None:
         self._kafka, self._makers, self._log = kafka, makers, log
+        self._standing = Standing(name)
         self._vitals = Vitals()
         self._missing: dict[str, float] = {}
         self._heads: dict[str, Head] | None = None
         self._ends: dict[str, int] = {}
         self._last_events = (time.monotonic(), 0)
-        self._trimmed = time.monotonic()
+        self._trimmed, self._told = time.monotonic(), ""
         self._unfinished: dict[tuple[str, int], float] = {}
         self._next_unfinished = 0.0
         self.status: ConnectorStatus | None = None
 
     def trouble(self) -> HeadraceError | None:
         """What a user should be shown of capture, None when it is well."""
-        return self._vitals.trouble()
+        return self._standing.trouble or self._vitals.trouble()
 
     def forget(self, topics: Sequence[str]) -> None:
         """From here on these topics may end anywhere: they are loaded again."""
@@ -128,8 +131,7 @@ class Watch:
                 yield topics[topic], error
         now = self._makers.topics.heads(list(topics))
         self._ends = {topic: head.end for topic, head in now.items()}
-        if self._heads is None:
-            self._heads = tail.from_json((pipeline.lag or {}).get("heads"))
+        self._heads = self._remembered(pipeline)
         for topic, name in topics.items():
             before, seen = self._heads.get(topic), now.get(topic)
             if before and seen is None and not self._surely(topic, True):
@@ -165,33 +167,62 @@ class Watch:
                 )
                 yield topic, log_lost(why, topics[topic], topic)
 
+    def count(self, topics: Sequence[str]) -> None:
+        """See where topics end, without judging it."""
+        self._ends = {topic: head.end for topic, head in self._makers.topics.heads(topics).items()}
+
     def lag(
         self,
         pipeline: Pipeline,
         generation: Generation,
         applier: Applier | None,
         slot: SlotState | None,
+        target: Login,
+        live: Collection[TableName],
     ) -> dict[str, Any]:
-        """How far behind the target is, in the store's form; after ``log``. Trims what is applied."""
-        heads = {"heads": tail.as_json(self._heads or {})}
-        if applier is None:
-            return {**(pipeline.lag or {}), **heads}
-        reached = applier.reached()
-        behind = sum(max(self._ends.get(generation.topic(n), 0) - at, 0) for n, at in reached.items())
-        recent = _recent(applier.counters)
-        now, events = time.monotonic(), applier.counters.events
-        before, then = self._last_events
-        self._last_events = (now, events)
-        self._trim(generation, reached, now)
+        """How far behind the target is, in the store's form; after ``log`` or ``count``. Trims what is applied.
+
+        slot: None while it cannot be seen. live: the loaded tables.
+        """
+        self._heads, known = self._remembered(pipeline), pipeline.lag or {}
+        reached = applier.reached() if applier is not None else None
+        events, seconds = self._standing.look(
+            target,
+            [generation.topic(n) for n in live],
+            None if reached is None else {generation.topic(n): at for n, at in reached.items()},
+            self._ends,
+        )
+        if (trouble := self._standing.trouble) is not None and trouble.message != self._told:
+            self._log("error", trouble.message)
+        self._told = trouble.message if trouble is not None else ""
+        recent = _recent(applier.counters) if applier is not None else []
+        if events and seconds is not None and recent:
+            seconds = max(seconds, recent[-1])
+        self._trim(generation, reached or {}, time.monotonic())
         return {
-            **heads,
-            "events": behind,
-            "seconds": round(max(recent[-1], 0.0), 3) if behind and recent else 0.0,
-            "bytes": slot.retained if slot else 0,
-            "events_per_second": round(max(events - then, 0) / max(now - before, 0.001), 1),
-            "events_applied": events,
+            "heads": tail.as_json(self._heads),
+            "events": events,
+            "seconds": None if seconds is None else round(seconds, 3),
+            "bytes": slot.retained if slot is not None else None,
+            "events_applied": applier.counters.events
+            if applier is not None
+            else known.get("events_applied", 0),
+            "events_per_second": self._rate(applier),
             **_percentiles(recent),
         }
+
+    def _remembered(self, pipeline: Pipeline) -> dict[str, Head]:
+        if self._heads is None:
+            known = pipeline.lag or {}
+            self._heads = tail.from_json(known.get("heads"))
+            self._standing.begin(known.get("seconds") or 0.0, {t: h.end for t, h in self._heads.items()})
+        return self._heads
+
+    def _rate(self, applier: Applier | None) -> float:
+        now, events = time.monotonic(), applier.counters.events if applier is not None else 0
+        before, then = self._last_events
+        self._last_events = (now, events)
+        return round(max(events - then, 0) / max(now - before, 0.001), 1)
 
     def _trim(self, generation: Generation, reached: Mapping[TableName, int], now: float) -> None:
         """Delete from the log what is applied, but for the margin."""

@@ -22,6 +22,12 @@ class ErrorAnswer(BaseModel):
     guidance: str
 
 
+class FailureAnswer(ErrorAnswer):
+    """kind: of the error, from which the command line makes its exit code."""
+
+    kind: str
+
+
 class ConnectionAnswer(BaseModel):
     """A stored connection; its password is masked, or shown as the reference that it came from."""
 
@@ -58,12 +64,13 @@ class ConnectionTestAnswer(BaseModel):
 
 
 class TestedAnswer(BaseModel):
-    """A login that worked, and what was found. response_time_ms: of the login."""
+    """A login, and what was found or why it failed. response_time_ms: until then."""
 
     name: str
     ok: bool
     version: str | None
     response_time_ms: float
+    error: FailureAnswer | None
 
 
 class SummaryAnswer(BaseModel):

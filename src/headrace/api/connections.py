@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from headrace.api.answers import ConnectionAnswer, ConnectionTestAnswer, TestedAnswer
 from headrace.api.bodies import ConnectionBody, NewConnection
@@ -14,6 +14,7 @@ from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
 from headrace.api.schemas import DiscoveredTable
 from headrace.api.scope import JSON, Limit, Offset, Use, paged
+from headrace.secrecy import MASK
 
 router = APIRouter(tags=["connections"], route_class=Guarded)
 Sort = Literal["name", "-name", "host", "-host", "created_at", "-created_at", "updated_at", "-updated_at"]
@@ -64,9 +65,11 @@ def get(use: Use, id: str, response: Response) -> JSON:
 
 @router.put("/connections/{id}", response_model=ConnectionAnswer)
 def put(use: Use, id: str, body: ConnectionBody, response: Response, if_match: IfMatch = None) -> JSON:
-    """Change a connection; a password sent as its mask stays what it was."""
+    """Change a connection; a password that is left out, or sent as an answer shows it, stays what it was."""
     before = use.connection(id)
     require(if_match, _tag(before))
+    if "password" not in body.model_fields_set or body.password.get_secret_value() == before["password"]:
+        body = body.model_copy(update={"password": SecretStr(MASK)})
     expected = None if if_match is None else int(before["version"])
     changed = use.put_connection(before["name"], body.spec(), body.references, expected, body.connection_type)
     return _tagged(response, changed)

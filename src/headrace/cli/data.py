@@ -12,6 +12,7 @@ from headrace.cli import show
 from headrace.cli.command import DIFFERENT, Session, command, group, print_json
 from headrace.cli.life import Name, show_tables
 from headrace.cli.locate import path_part
+from headrace.errors import from_dict
 
 ConnectionName = Annotated[str, typer.Argument(help="Name of the connection.")]
 
@@ -102,6 +103,8 @@ def list_connections(session: Session) -> None:
 def try_connection(session: Session, name: ConnectionName) -> None:
     """Log in and say what is there."""
     found = session.api.post(f"connections/{path_part(name)}/test")
+    if not found["ok"]:
+        raise from_dict(found["error"])
     session.answer(
         found, lambda f: show.line(f"{f['name']}: ok, server {f['version']}, {f['response_time_ms']} ms")
     )

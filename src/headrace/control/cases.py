@@ -9,7 +9,7 @@ from typing import Any
 from headrace.control import components, discovery, forms
 from headrace.control.applying import Intent, Plans
 from headrace.control.forms import JSON
-from headrace.errors import Conflict, Finding, HeadraceError, NotFound, Precondition, preflight_failed
+from headrace.errors import Conflict, Finding, NotFound, Precondition, preflight_failed
 from headrace.secrecy import MASK
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
@@ -360,7 +360,9 @@ class Cases:
     ) -> JSON:
         """Create or change a connection. kind: None leaves it. A password that is the mask of an answer stays what it was."""
         if spec.password.get_secret_value() == MASK and self._known(name):
-            spec = spec.model_copy(update={"password": self._store.connection(name).spec.password})
+            old = self._store.connection(name)
+            spec = spec.model_copy(update={"password": old.spec.password})
+            references = {**old.references, **references}
         with self._store.together():
             self._put_connection(name, spec, references, expected, kind)
             return self.connection(name)
@@ -395,14 +397,13 @@ class Cases:
             self._note("connection", gone.name, "deleted", old=_audited(gone))
 
     def test_connection(self, name: str) -> JSON:
-        """Log in and say what is there; the outcome is kept in the history. Raises what went wrong."""
+        """Log in and say what is there, or why not; the outcome is kept in the history."""
         connection = self._store.connection(name)
-        try:
-            found = discovery.test(connection.spec)
-        except HeadraceError as error:
-            self._store.add_connection_test(name, "failed", 0.0, error.message)
-            raise
-        self._store.add_connection_test(name, "ok", found["response_time_ms"], None)
+        found = discovery.test(connection.spec)
+        why = found["error"] and found["error"]["message"]
+        self._store.add_connection_test(
+            name, "ok" if found["ok"] else "failed", found["response_time_ms"], why
+        )
         return {"name": connection.name, **found}
 
     def connection_tests(self, name: str, limit: int, offset: int) -> tuple[list[JSON], int]:

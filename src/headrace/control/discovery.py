@@ -9,17 +9,26 @@ from headrace.control.preflight import login
 from headrace.engines.model import Column, Table
 from headrace.engines.postgres import catalog
 from headrace.engines.postgres.connection import connect, translated
+from headrace.errors import HeadraceError
 from headrace.spec.models import ConnectionSpec
 
 
 def test(spec: ConnectionSpec) -> dict[str, Any]:
-    """``{"ok", "version", "response_time_ms"}`` of a login; raises what went wrong."""
-    began = time.monotonic()
+    """``{"ok", "version", "response_time_ms", "error"}`` of a login; error: why it failed, None when it did not."""
+    began, version, failed = time.monotonic(), None, None
     where = login(spec)
-    with connect(where) as conn, translated(where):
-        row = conn.execute("SELECT current_setting('server_version')").fetchone()
+    try:
+        with connect(where) as conn, translated(where):
+            (version,) = conn.execute("SELECT current_setting('server_version')").fetchone() or (None,)
+    except HeadraceError as error:
+        failed = error.as_dict()
     took = (time.monotonic() - began) * 1000
-    return {"ok": True, "version": row[0] if row else None, "response_time_ms": round(took, 1)}
+    return {
+        "ok": failed is None,
+        "version": version,
+        "response_time_ms": round(took, 1),
+        "error": failed,
+    }
 
 
 def tables(spec: ConnectionSpec) -> list[dict[str, Any]]:

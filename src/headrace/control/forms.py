@@ -11,6 +11,7 @@ import orjson
 
 from headrace import __version__
 from headrace.engines.model import Cut
+from headrace.engines.postgres import capture
 from headrace.spec.models import PipelineSpec
 from headrace.spec.secrets import masked
 from headrace.store.pipelines import LISTED
@@ -175,7 +176,7 @@ def detail(
         "cdc_status": _stream_status(stored) if streams else "none",
         "debezium_connector_name": own.get("connector"),
         "sink_connector_name": None,
-        "kafka_topics": [f"{own['prefix']}.{t.source.schema}.{t.source.name}" for t in tables] if own else [],
+        "kafka_topics": [capture.topic(own["prefix"], t.source) for t in tables] if own else [],
         "debezium_config": connector,
         "sink_config": None,
         "auto_create_target": stored.spec.create_target,

@@ -63,6 +63,8 @@ class Connections(Part):
                 transaction.execute(insert(connections).values(**fresh, **values))
             else:
                 require_version(row.version, expected)
+                if old and old.spec != spec:
+                    values |= {"last_tested_at": None, "last_test_status": None}
                 if kind in ("source", "target"):
                     other = (
                         pipelines.c.target_connection_id

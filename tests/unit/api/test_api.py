@@ -160,6 +160,21 @@ def test_a_mask_sent_back_keeps_the_password(running: Running, api: httpx.Client
     changed = {**CONNECTION, "password": shown["password"], "host": "x"}
     assert api.put("connections/a", json=changed).json()["host"] == "x"
     assert running.store.connection("a").spec.password.get_secret_value() == "hunter2"
+    without = {k: v for k, v in CONNECTION.items() if k != "password"}
+    assert api.put("connections/a", json={**without, "host": "y"}).json()["password"] == MASK
+    assert running.store.connection("a").spec.password.get_secret_value() == "hunter2"
+    assert api.put("connections/a", json={**without, "password": ""}).json()["password"] == ""
+
+
+def test_a_password_by_reference_stays_one_when_it_is_sent_back(running: Running, api: httpx.Client) -> None:
+    reference = {"references": {"password": "${env:SHOP_PASSWORD}"}}
+    shown = api.post("connections", json={"name": "a", **CONNECTION, **reference}).json()["password"]
+    assert shown == "${env:SHOP_PASSWORD}"
+    again = api.put("connections/a", json={**CONNECTION, "password": shown, "host": "x"})
+    assert (again.status_code, again.json()["password"]) == (200, shown)
+    assert running.store.connection("a").spec.password.get_secret_value() == "hunter2"
+    other = {**CONNECTION, "password": "${env:OTHER}"}
+    problem(api.put("connections/a", json=other), 422, "unresolved_secret")
 
 
 def test_a_connection_whose_key_is_lost_is_entered_again(running: Running, api: httpx.Client) -> None:
@@ -185,11 +200,18 @@ def test_no_offset_is_too_far(api: httpx.Client, path: str) -> None:
 
 
 def test_testing_a_connection_that_leads_nowhere(api: httpx.Client, pipeline: PipelineSpec) -> None:
-    problem(api.post("connections/a/test"), 503, "refused")
-    assert [t["test_status"] for t in api.get("connections/a/tests").json()["items"]] == ["failed"]
-    assert api.get("connections/a").json()["last_test_status"] == "failed"
+    tested = api.post("connections/a/test")
+    assert (tested.status_code, tested.json()["ok"], tested.json()["version"]) == (200, False, None)
+    assert tested.json()["error"]["code"] == "refused"
+    (past,) = api.get("connections/a/tests").json()["items"]
+    assert (past["test_status"], past["response_time_ms"] > 0) == ("failed", True)
+    known = api.get("connections/a").json()
+    assert known["last_test_status"] == "failed"
     problem(api.get("connections/a/tables"), 503, "refused")
     problem(api.delete("connections/a"), 409, "connection_in_use")
+    # Nobody has tried where it leads from now on.
+    moved = api.put("connections/a", json={**CONNECTION, "database": "elsewhere"}).json()
+    assert (moved["last_test_status"], moved["last_tested_at"]) == (None, None)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ class Lab:
         self.source.start()
         self.target.start()
         self.port = _free_port()
+        self._more: dict[str, str] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._logs = self.stack.settings.data
         self.start("server")
@@ -71,7 +72,22 @@ class Lab:
     @property
     def environment(self) -> dict[str, str]:
         """Environment of every process of this installation."""
-        return {**os.environ, **self.stack.settings.environment()}
+        return {**os.environ, **self.stack.settings.environment(), **self._more}
+
+    @contextmanager
+    def elsewhere(self, **more: str) -> Iterator[None]:
+        """Server and worker with further variables while inside."""
+        self._again(more)
+        try:
+            yield
+        finally:
+            self._again({})
+
+    def _again(self, more: dict[str, str]) -> None:
+        self._more = more
+        for name in ("server", "worker"):
+            self.kill(name)
+            self.restart(name)
 
     def start(self, name: str) -> None:
         """Start ``server`` or ``worker``."""

@@ -47,8 +47,10 @@ CATCH_UP_SECONDS = 5.0
 LARGE_PAGES = 8192
 HEAD_START_SECONDS = 10.0
 REST_SECONDS = 10.0
+REST_TICK = 1.0
 _log = logging.getLogger(__name__)
-_FOUND_MISSING = ("connector_not_found", "no_such_topic")
+# Found missing, and said, by the next look at the capture; and a key that this worker is still to be given.
+_PASSING = ("connector_not_found", "no_such_topic", "secret_key")
 
 
 class Runner:
@@ -74,7 +76,7 @@ class Runner:
         # Runners are made right after the lease was taken.
         self._renewed = time.monotonic()
         self._lost = threading.Event()
-        self._rested = 0.0
+        self._resting, self._rested = False, 0.0
         self._watch = Watch(name, cluster(settings), self._makers, self.log)
         self._sequences = Follower(self.log)
         self._sampler = Sampler(store, name)
@@ -104,17 +106,25 @@ class Runner:
                 try:
                     if not self._tick():
                         return
-                    pause = TICK
-                except HeadraceError as error:
-                    pause = self._failed(error)
+                    pause = REST_TICK if self._resting else TICK
                 except Exception as error:
-                    pause = self._failed(
-                        Bug("reconcile", f"{type(error).__name__}: {error}", "See the worker's log.")
-                    )
+                    pause = self._survived(error)
         finally:
             self._put_down()
             self._makers.close()
-            self._store.release(self.name, self._owner)
+            with suppress(HeadraceError):
+                self._store.release(self.name, self._owner)
+
+    def _survived(self, error: Exception) -> float:
+        """Record whatever went wrong; how long to wait before the next tick, in seconds."""
+        if not isinstance(error, HeadraceError):
+            error = Bug("reconcile", f"{type(error).__name__}: {error}", "See the worker's log.")
+        try:
+            return self._failed(error)
+        except HeadraceError as away:
+            # Without the store nothing can be recorded; what applies goes on for as long as the lease is ours.
+            _log.warning("%s: %s", self.name, away.message)
+            return 1.0
 
     def keep_lease(self) -> None:
         """Renew the lease when it is time; ``run`` ends once it is another's. Called by the worker's own loop."""
@@ -137,6 +147,7 @@ class Runner:
 
     def _reconcile(self, pipeline: Pipeline) -> bool:
         self._answers.settle()
+        self._resting = pipeline.desired == pipeline.status == "stopped"
         match pipeline.desired:
             case "deleted":
                 self._delete(pipeline)
@@ -154,8 +165,7 @@ class Runner:
     def _failed(self, error: HeadraceError) -> float:
         """Record a failure; how long to wait before the next tick, in seconds."""
         pipeline = self._store.pipeline(self.name)
-        # What Connect or Kafka do not find is found missing, and said, by the next look at the capture.
-        passing = error.kind in ("unavailable", "conflict") or error.code in _FOUND_MISSING
+        passing = error.kind in ("unavailable", "conflict") or error.code in _PASSING
         if pipeline.error is None or pipeline.error.get("message") != error.message:
             self.log("warning" if passing else "error", error.message, code=error.code)
         if passing:
@@ -174,7 +184,8 @@ class Runner:
     def _log_of(self, component: str, level: str, message: str, **context: Any) -> None:
         with self._acting():
             _log.log(logging.getLevelNamesMapping()[level.upper()], message, extra={"context": context})
-            self._store.log(self.name, level, component, message, **context)
+            with suppress(HeadraceError):
+                self._store.log(self.name, level, component, message, **context)
 
     def _acting(self) -> AbstractContextManager[None]:
         """On whose behalf it works now; threads of a runner do not know it by themselves."""

@@ -144,8 +144,9 @@ class Pipelines(Part):
         """
         columns = (pipelines.c.id, pipelines.c.name, pipelines.c.status, pipelines.c.phase)
         query = select(*columns, pipelines.c.lag, pipelines.c.error).where(*_fits(status, q))
-        key = func.coalesce(_lag("seconds"), 0.0) if sort.endswith("lag") else pipelines.c.name
-        query = query.order_by(key.desc() if sort.startswith("-") else key.asc(), pipelines.c.name)
+        key = _lag("seconds") if sort.endswith("lag") else pipelines.c.name
+        ordered = key.desc() if sort.startswith("-") else key.asc()
+        query = query.order_by(ordered.nulls_last(), pipelines.c.name)
         counted = select(
             pipeline_tables.c.pipeline_id, pipeline_tables.c.state, func.count().label("tables")
         ).group_by(pipeline_tables.c.pipeline_id, pipeline_tables.c.state)
@@ -191,10 +192,12 @@ class Pipelines(Part):
             return {str(r.generation.get("connector")): r.name for r in transaction.execute(query)}
 
     def to_run(self) -> list[str]:
-        """Names of those that a worker has to see to: all but drafts and those that are stopped as wanted."""
+        """Names of those that a worker has to see to: all but drafts and those that are stopped and capture nothing."""
         at_rest = (pipelines.c.desired == "stopped") & (pipelines.c.status == "stopped")
         query = select(pipelines.c.name).where(
-            pipelines.c.deleted_at.is_(None), pipelines.c.status != "draft", ~at_rest
+            pipelines.c.deleted_at.is_(None),
+            pipelines.c.status != "draft",
+            ~at_rest | pipelines.c.generation.is_not(None),
         )
         with self._reading() as transaction:
             return list(transaction.scalars(query))

@@ -18,6 +18,7 @@ from headrace.store import Store
 from headrace.store.owners import own_name
 
 LOOK_SECONDS = 0.1
+AWAY_SECONDS = 0.5
 
 _log = logging.getLogger("headrace.worker")
 
@@ -37,12 +38,18 @@ class Worker:
         """Look for work all the time; on the way out, put every pipeline down orderly."""
         gathering = threading.Thread(target=self._gather, name="gather", daemon=True)
         gathering.start()
+        away = False
         while not self.stopping.is_set():
             try:
                 self._look()
+                if away:
+                    _log.info("the store is usable again")
+                away = False
             except HeadraceError as error:
-                _log.warning("the store is not usable now: %s", error.message)
-            self.stopping.wait(LOOK_SECONDS)
+                if not away:
+                    _log.warning("the store is not usable now: %s", error.message)
+                away = True
+            self.stopping.wait(AWAY_SECONDS if away else LOOK_SECONDS)
         for runner, _ in self._running.values():
             runner.stop()
         for _, thread in self._running.values():

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, OffsetSpec  # type: ignore[attr-defined]
 
@@ -147,7 +148,7 @@ class Looking:
                         continue
                     if message.offset() >= spans[number][1] - 1:
                         left.pop(number, None)
-                    if wanted.key is None or _text(message.key()) == wanted.key:
+                    if wanted.key is None or _is_key(message.key(), wanted.key):
                         taken += 1
                         yield _read(message)
                         if wanted.offset is not None and taken >= wanted.limit:
@@ -223,6 +224,16 @@ def _shown(value: _Held, decode: Decode) -> JSON:
         "schema_id": shown.schema_id,
         "reason": shown.reason,
     }
+
+
+def _is_key(value: bytes | None, wanted: str) -> bool:
+    """Whether a message's key is that text, or the same in JSON."""
+    if (text := _text(value)) is None or text == wanted or wanted[:1] not in "{[":
+        return text == wanted
+    try:
+        return bool(orjson.loads(text) == orjson.loads(wanted))
+    except ValueError:
+        return False
 
 
 def _text(value: bytes | None) -> str | None:

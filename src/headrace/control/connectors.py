@@ -18,6 +18,7 @@ from headrace.store.base import require_version
 
 JSON = dict[str, Any]
 _CLASS = "connector.class"
+_TOPICS = "topic.creation.default."
 # Its web server refuses paths that hold these, however they are encoded.
 _UNASKABLE = frozenset("/%\\;")
 _STOP_SECONDS = 10.0
@@ -115,7 +116,7 @@ class Connectors:
             raise Invalid("name_differs", "The name in the configuration is another", "Leave it out there.")
         if self._config_or_none(name) is not None:
             raise Conflict("exists_already", f"There is a connector {name} already", "PUT its configuration.")
-        hidden = self._hidden(name, config, {})
+        hidden = self._making_topics(self._hidden(name, config, {}))
         body = {"name": name, "config": hidden, "initial_state": state}
         try:
             self._changing(config, lambda: self._rest.call("POST", "/connectors", body=body))
@@ -140,7 +141,7 @@ class Connectors:
         require_version(_version(before), known)
         if config.get("name", name) != name:
             raise Invalid("name_differs", "The name in the configuration is another", "Leave it out there.")
-        hidden = self._hidden(name, config, before)
+        hidden = self._making_topics(self._hidden(name, config, before))
         self._changing(
             config, lambda: self._rest.call("PUT", f"/connectors/{part(name)}/config", body=hidden)
         )
@@ -255,6 +256,15 @@ class Connectors:
                 {"settings": sorted(plain)},
             )
         return {**told, **{k: self._folder.put(name, k, v) for k, v in plain.items()}}
+
+    def _making_topics(self, config: dict[str, str]) -> dict[str, str]:
+        """With topics as the broker makes them, for a source that says nothing of them: ours makes none by itself."""
+        if self._folder is None or any(key.startswith("topic.creation.") for key in config):
+            return config
+        sources = {p["class"] for p in self._rest.get("/connector-plugins") if p["type"] == "source"}
+        if config[_CLASS] not in sources:
+            return config
+        return {**config, f"{_TOPICS}partitions": "-1", f"{_TOPICS}replication.factor": "-1"}
 
     def _shown(self, config: Mapping[str, str]) -> dict[str, str]:
         return masked(config, self._password_keys(config.get(_CLASS, "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -73,11 +74,16 @@ class Monitoring:
         """Events a second over a window: ``1h``, ``24h`` or ``7d``."""
         found = self._store.metrics(name, _ago(WINDOWS[window]))
         rates = [m.throughput_events_per_sec for m in found if m.throughput_events_per_sec is not None]
+        events = sum(m.events_processed for m in found)
+        # The first sample stands for the time before it.
+        seconds = (
+            (_ago(timedelta()) - found[0].timestamp).total_seconds() + found[0].resolution if found else 0
+        )
         return {
             "window": window,
-            "average_events_per_sec": sum(rates) / len(rates) if rates else None,
+            "average_events_per_sec": round(events / seconds, 3) if found else None,
             "peak_events_per_sec": max(rates, default=None),
-            "events": sum(m.events_processed for m in found),
+            "events": events,
             "bytes": sum(m.bytes_processed for m in found),
             "items": [
                 {"timestamp": m.timestamp, "events_per_sec": m.throughput_events_per_sec} for m in found
@@ -167,36 +173,58 @@ class _Pipelines(Collector):
     def collect(self) -> list[Any]:
         """The gauges."""
         gauges = {
-            "status": GaugeMetricFamily(
-                "headrace_pipeline_status", "1 for its status", labels=["pipeline", "status"]
-            ),
-            "lag_seconds": GaugeMetricFamily(
-                "headrace_pipeline_lag_seconds", "Seconds behind", labels=["pipeline"]
-            ),
-            "lag_events": GaugeMetricFamily(
-                "headrace_pipeline_lag_events", "Events behind", labels=["pipeline"]
-            ),
-            "lag_bytes": GaugeMetricFamily(
-                "headrace_pipeline_lag_bytes", "WAL held by its slot", labels=["pipeline"]
-            ),
-            "events_per_second": GaugeMetricFamily(
-                "headrace_pipeline_events_per_second", "Events applied a second", labels=["pipeline"]
-            ),
-            "tables": GaugeMetricFamily(
-                "headrace_pipeline_tables", "Tables by state", labels=["pipeline", "state"]
-            ),
+            name: GaugeMetricFamily(f"headrace_pipeline_{name}", said, labels=["pipeline", *more])
+            for name, (said, *more) in _GAUGES.items()
         }
-        for row in self._store.figures():
-            name, lag = row["name"], row["lag"] or {}
+        rows = self._store.figures()
+        last = self._store.last_metrics([row["id"] for row in rows])
+        for row in rows:
+            name, lag, sample = row["name"], row["lag"] or {}, last.get(row["id"])
             gauges["status"].add_metric([name, row["status"]], 1)
-            for gauge, key in (("lag_seconds", "seconds"), ("lag_events", "events"), ("lag_bytes", "bytes")):
-                if lag.get(key) is not None:
-                    gauges[gauge].add_metric([name], float(lag[key]))
-            if lag.get("events_per_second") is not None:
-                gauges["events_per_second"].add_metric([name], float(lag["events_per_second"]))
             for state, count in row["tables"].items():
                 gauges["tables"].add_metric([name, state], count)
+            # What nobody measures any more must not look like a good figure.
+            found = {g: lag.get(key) for g, key in _LAG_GAUGES.items()} if _fresh(lag) else {}
+            if sample is not None:
+                found |= {"errors": sample.error_count, "bytes_processed": sample.bytes_processed}
+                for connector in filter(None, [sample.connector_status]):
+                    gauges["connector_state"].add_metric([name, str(connector.get("state"))], 1)
+                    for state, count in Counter(connector.get("tasks") or []).items():
+                        gauges["connector_tasks"].add_metric([name, str(state)], count)
+            for gauge, value in found.items():
+                if value is not None:
+                    gauges[gauge].add_metric([name], float(value))
         return list(gauges.values())
+
+
+# Gauge -> what it tells, and its labels beside the pipeline.
+_GAUGES = {
+    "status": ("1 for its status", "status"),
+    "tables": ("Tables by state", "state"),
+    "lag_seconds": ("Seconds behind",),
+    "lag_events": ("Events behind",),
+    "lag_bytes": ("WAL held by its slot",),
+    "events_per_second": ("Events applied a second",),
+    "latency_p50_ms": ("From source commit to target commit, median of the last 20 seconds",),
+    "latency_p99_ms": ("From source commit to target commit, 99th percentile of the last 20 seconds",),
+    "errors": ("Errors of the last sample's ten seconds",),
+    "bytes_processed": ("Bytes applied in the last sample's ten seconds",),
+    "connector_state": ("1 for its state", "state"),
+    "connector_tasks": ("Tasks by state", "state"),
+}
+_LAG_GAUGES = {
+    "lag_seconds": "seconds",
+    "lag_events": "events",
+    "lag_bytes": "bytes",
+    "events_per_second": "events_per_second",
+    "latency_p50_ms": "latency_p50_ms",
+    "latency_p99_ms": "latency_p99_ms",
+}
+
+
+def _fresh(lag: JSON) -> bool:
+    said = lag.get("measured_at")
+    return said is None or _ago(timedelta(minutes=1)) < datetime.fromisoformat(said)
 
 
 def _figures(row: JSON, last: Metric | None) -> JSON:

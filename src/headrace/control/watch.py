@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from headrace.apply.applier import Applier, Counters, log_lost
@@ -201,6 +202,7 @@ class Watch:
         self._trim(generation, reached or {}, time.monotonic())
         return {
             "heads": tail.as_json(self._heads),
+            "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "events": events,
             "seconds": None if seconds is None else round(seconds, 3),
             "bytes": slot.retained if slot is not None else None,

@@ -40,8 +40,6 @@ def config(source: PostgresServer, name: str, **more: str) -> dict[str, str]:
         "slot.name": f"s_{word}",
         "publication.name": f"p_{word}",
         "snapshot.mode": "no_data",
-        "topic.creation.default.partitions": "1",
-        "topic.creation.default.replication.factor": "1",
         **more,
     }
 

@@ -30,6 +30,7 @@ def topic(stack: Stack) -> str:
     producer.produce("look", None, "gone", partition=1)
     producer.produce("look", b"x" * 300_000, "large", partition=1)
     producer.produce("look", "\x00\x00\x00\x00\x07no schema", "avro?", partition=1)
+    producer.produce("look", "seven", '{"id":7,"at":null}', partition=1)
     producer.commit_transaction()
     producer.begin_transaction()
     producer.produce("look", '{"n": "never"}', "k0", partition=0)
@@ -49,6 +50,10 @@ def test_the_newest_from_an_offset_and_of_a_key(api: httpx.Client, topic: str) -
     assert numbers(api.get(where, params={"partition": 0, "limit": 3, "offset": 10})) == [10, 11, 12]
     assert numbers(api.get(where, params={"key": "k1", "limit": 2})) == [28, 25]
     assert numbers(api.get(where, params={"offset": 10**9, "partition": 0})) == []
+    for key in ('{"id":7,"at":null}', '{"at": null, "id": 7}'):
+        (found,) = api.get(where, params={"key": key}).json()["items"]
+        assert found["value"]["data"] == "seven"
+    assert api.get(where, params={"key": '{"id": 8}'}).json()["items"] == []
     one = api.get(where, params={"partition": 0, "limit": 1}).json()["items"][0]
     assert (one["key"], one["headers"]) == (
         {"format": "text", "data": "k2", "bytes": 2, "schema_id": None, "reason": None},
@@ -58,7 +63,7 @@ def test_the_newest_from_an_offset_and_of_a_key(api: httpx.Client, topic: str) -
 
 def test_what_a_value_was_is_told(api: httpx.Client, topic: str) -> None:
     found = api.get(f"topics/{topic}/messages", params={"partition": 1, "offset": 0}).json()["items"]
-    assert [m["value"]["format"] for m in found] == ["text", "binary", "null", "too_large", "text"]
+    assert [m["value"]["format"] for m in found] == ["text", "binary", "null", "too_large", "text", "text"]
     assert found[1]["value"]["data"] == "ff0001"
 
 

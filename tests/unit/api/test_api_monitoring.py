@@ -57,9 +57,24 @@ def test_figures_of_a_pipeline(running: Running, api: httpx.Client, pipeline: Pi
 def test_prometheus_at_both_paths_and_only_for_those_who_may(
     running: Running, api: httpx.Client, pipeline: PipelineSpec
 ) -> None:
-    running.store.set_lag("p", {"events": 3})
+    state = {"state": "RUNNING", "tasks": ["RUNNING", "FAILED"]}
+    sample = {"error_count": 2, "bytes_processed": 5, "connector_status": state}
+    running.store.add_metrics("p", **sample)
+    now = datetime.now(UTC)
+    running.store.set_lag("p", {"events": 3, "latency_p99_ms": 7.5, "measured_at": now.isoformat()})
     text = api.get("metrics").text
-    assert 'headrace_pipeline_lag_events{pipeline="p"} 3.0' in text
+    for line in (
+        'lag_events{pipeline="p"} 3.0',
+        'latency_p99_ms{pipeline="p"} 7.5',
+        'errors{pipeline="p"} 2.0',
+        'bytes_processed{pipeline="p"} 5.0',
+        'connector_state{pipeline="p",state="RUNNING"} 1.0',
+        'connector_tasks{pipeline="p",state="FAILED"} 1.0',
+    ):
+        assert f"headrace_pipeline_{line}" in text
+    long_ago = (now - timedelta(minutes=2)).isoformat()
+    running.store.set_lag("p", {"events": 3, "measured_at": long_ago})
+    assert "headrace_pipeline_lag_events{" not in api.get("metrics").text
     assert "headrace_api_requests_total" in text
     assert httpx.get(f"{running.url}/metrics").status_code == 401
     assert httpx.get(f"{running.url}/metrics", headers=dict(api.headers)).status_code == 200
@@ -161,7 +176,7 @@ def test_seven_days_come_in_ten_minutes_up_to_now(
     assert found["items"][-1]["events_processed"] == 5
     week = told(api.get("pipelines/p/throughput", params={"window": "7d"}))
     assert (week["events"], week["bytes"], week["peak_events_per_sec"]) == (1007 + 5, 50, 9.0)
-    assert week["average_events_per_sec"] == pytest.approx((1007 * 2.0 + 9.0) / 1008)
+    assert week["average_events_per_sec"] == pytest.approx((1007 + 5) / (7 * 86400), abs=0.001)
     assert [
         told(api.get("pipelines/p/throughput", params={"window": w}))["events"] for w in ("1h", "24h")
     ] == [
@@ -183,7 +198,8 @@ def test_throughput_is_of_its_window(running: Running, api: httpx.Client, pipeli
     )
     hour = told(api.get("pipelines/p/throughput", params={"window": "1h"}))
     assert (hour["events"], hour["bytes"]) == (40, 300)
-    assert (hour["average_events_per_sec"], hour["peak_events_per_sec"]) == (2.0, 3.0)
+    assert hour["average_events_per_sec"] == pytest.approx(40 / 1210, abs=0.002)
+    assert hour["peak_events_per_sec"] == 3.0
     assert [i["events_per_sec"] for i in hour["items"]] == [1.0, None, 3.0]
 
 
@@ -243,7 +259,7 @@ def test_pipelines_in_figures_are_filtered_sorted_and_paged(fleet: Running, api:
         ({"q": "r"}, ["r"], 1),
         ({"q": "%"}, [], 0),
         ({"sort": "-name", "limit": 2}, ["r", "q"], 3),
-        ({"sort": "lag", "offset": 1}, ["p", "q"], 3),
+        ({"sort": "lag", "offset": 1}, ["q", "r"], 3),
         ({"sort": "-lag", "limit": 1}, ["q"], 3),
         ({"offset": 9}, [], 3),
     )

@@ -234,7 +234,7 @@ def empty(at: Target) -> Iterator[Finding]:
             yield _finding(
                 "target_not_empty",
                 at.existing[name],
-                f"{name} has rows that Headrace has not written.",
+                f"{name} has rows, and this pipeline does not keep it.",
                 "Map the source table to another name, or empty this one: the fix deletes its rows.",
                 f"TRUNCATE TABLE {qualified(name)};",
             )

@@ -7,9 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from headrace.capture.hiding import masked
 from headrace.control.forms import JSON
 from headrace.engines.model import Route
-from headrace.errors import Conflict, Finding, NotFound
+from headrace.errors import Conflict, Finding, Invalid, NotFound
+from headrace.secrecy import MASK
 from headrace.settings import Settings
 from headrace.spec.load import same_database
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
@@ -67,17 +69,14 @@ class Plans:
 
     def intents(self, spec: SpecFile, start: bool) -> list[Intent]:
         """One per pipeline. Raises Conflict ``being_deleted`` and ``needs_new_pipeline``."""
-        intents = [
-            Intent(
-                name,
-                wanted,
+        intents = []
+        for name, wanted in spec.pipelines.items():
+            source, target, before = (
                 spec.connections[wanted.source],
                 spec.connections[wanted.target],
                 self._stored(name),
-                start,
             )
-            for name, wanted in spec.pipelines.items()
-        ]
+            intents.append(Intent(name, _unmasked(wanted, before), source, target, before, start))
         for intent in intents:
             _refuse_impossible(intent)
         return intents
@@ -132,6 +131,20 @@ class Plans:
             return self._store.pipeline(name)
         except NotFound:
             return None
+
+
+def _unmasked(wanted: PipelineSpec, before: Pipeline | None) -> PipelineSpec:
+    """With what answers show as masks as it was; Invalid ``secret_needed`` for a mask that stands for nothing."""
+    kept = before.spec.connector if before is not None else {}
+    shown = masked(kept)
+    own = {k: kept[k] if k in kept and v == shown[k] else v for k, v in wanted.connector.items()}
+    if lost := sorted(k for k, v in own.items() if v == MASK):
+        raise Invalid(
+            "secret_needed",
+            f"{', '.join(lost)}: the mask stands for nothing that is stored",
+            "Send the value.",
+        )
+    return wanted.model_copy(update={"connector": own})
 
 
 def _refuse_impossible(intent: Intent) -> None:

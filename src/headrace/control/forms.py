@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from headrace import __version__
+from headrace.capture.hiding import masked as hidden
 from headrace.engines.model import Cut
 from headrace.engines.postgres import capture
 from headrace.spec.models import PipelineSpec
@@ -139,7 +140,8 @@ def pipeline(stored: Pipeline) -> JSON:
 def listed(row: Sequence[Any]) -> JSON:
     """The same of a row of ``store.pipelines.LISTED``; what is JSON already stays as it is, for orjson to write."""
     data = dict(zip(LISTED, row, strict=True))
-    data["spec"] = orjson.Fragment(data["spec"])
+    own = '"connector": {}' not in data["spec"]
+    data["spec"] = _spec_shown(json.loads(data["spec"])) if own else orjson.Fragment(data["spec"])
     if data["generation"]:
         data["generation"] = orjson.Fragment(data["generation"])
     if data["error"]:
@@ -202,8 +204,12 @@ def _lsn(position: int) -> str:
 
 
 def spec(wanted: PipelineSpec) -> JSON:
-    """A pipeline spec as plain data."""
-    return wanted.model_dump(mode="json")
+    """A pipeline spec as plain data, secrets among its connector's settings masked."""
+    return _spec_shown(wanted.model_dump(mode="json"))
+
+
+def _spec_shown(data: JSON) -> JSON:
+    return {**data, "connector": hidden(data.get("connector") or {})}
 
 
 def connection(stored: Connection) -> JSON:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from contextlib import suppress
 from types import EllipsisType
 from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Text, and_, bindparam, cast, delete, func, insert, select, update
 
 from headrace.actor import current
+from headrace.errors import Precondition
 from headrace.spec.models import PipelineSpec
 from headrace.store.base import Part, Transaction, new_id, page, pipeline_row, require_version
 from headrace.store.connections import connection_id
@@ -22,14 +26,21 @@ from headrace.store.schema import (
     pipelines,
     requests,
 )
+from headrace.store.secrets import Cipher
 from headrace.store.telling import publish
 
+# Key of what stands for a connector's settings in a stored spec.
+SEALED_KEY = ""
 # Forgotten with the pipeline; its logs, runs and metrics stay.
 _OF_THE_LIVE = (pipeline_tables, pipeline_connectors, requests, dead_letters)
 LISTED = (
     "id", "name", "status", "phase", "mode", "source", "target", "user_id", "desired", "spec", "spec_version",
     "applied_version", "generation", "error", "created_at", "updated_at",
 )  # fmt: skip
+
+
+_SPEC = LISTED.index("spec")
+_PLAIN_SPEC = '"connector": {}'
 
 
 def _listed_column(name: str) -> ColumnElement[Any]:
@@ -58,6 +69,8 @@ _LISTED = select(*(_listed_column(name) for name in LISTED))
 class Pipelines(Part):
     """Reading and writing pipelines."""
 
+    _cipher: Cipher
+
     def put_pipeline(self, name: str, spec: PipelineSpec, expected: int | None = None) -> Pipeline:
         """Create (``draft``, desired ``stopped``) or update; the version rises only when the spec changes.
 
@@ -69,7 +82,7 @@ class Pipelines(Part):
                 "source_connection_id": connection_id(transaction, spec.source),
                 "target_connection_id": connection_id(transaction, spec.target),
                 "mode": spec.mode,
-                "spec": data,
+                "spec": self._sealed(data),
                 "updated_at": now(),
             }
             row = transaction.execute(
@@ -82,10 +95,10 @@ class Pipelines(Part):
                 transaction.execute(
                     insert(pipelines).values(name=name, user_id=current().user, **_fresh(), **values)
                 )
-            elif row.spec != data:
+            elif self._opened(row.spec) != data:
                 changed = {**values, "spec_version": row.spec_version + 1}
                 transaction.execute(update(pipelines).where(pipelines.c.id == row.id).values(**changed))
-            stored = _record(pipeline_row(transaction, name))
+            stored = self._pipeline_of(pipeline_row(transaction, name))
             if row is None:
                 _tell(transaction, stored, {"status": stored.status})
             return stored
@@ -93,7 +106,43 @@ class Pipelines(Part):
     def pipeline(self, name: str) -> Pipeline:
         """The pipeline of that name or id; NotFound ``no_such_pipeline``."""
         with self._reading() as transaction:
-            return _record(pipeline_row(transaction, name))
+            return self._pipeline_of(pipeline_row(transaction, name))
+
+    def _sealed(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """A spec as it lies in the database: settings of its connector may be secrets."""
+        own = spec.get("connector")
+        return {**spec, "connector": {SEALED_KEY: self._cipher.seal(own)}} if own else spec
+
+    def _opened(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """The same again, without the connector's settings where their key is lost."""
+        own = spec.get("connector") or {}
+        if own.keys() != {SEALED_KEY}:
+            return spec
+        with suppress(Precondition):
+            return {**spec, "connector": self._cipher.open(own[SEALED_KEY])}
+        return {**spec, "connector": {}}
+
+    def _pipeline_of(self, row: Row[Any]) -> Pipeline:
+        return Pipeline(
+            row.id,
+            row.name,
+            PipelineSpec.model_validate(self._opened(row.spec)),
+            row.spec_version,
+            row.applied_version,
+            row.desired,
+            row.flags,
+            row.status,
+            row.phase,
+            row.error,
+            row.generation,
+            row.lag,
+            row.user_id,
+            row.source_connection_id,
+            row.target_connection_id,
+            row.request_id,
+            row.created_at,
+            row.updated_at,
+        )
 
     def ends(self, id_: str) -> tuple[str, str, dict[str, str] | None]:
         """The databases of a pipeline's source and target, and its source connector's settings as last seen."""
@@ -107,7 +156,7 @@ class Pipelines(Part):
         if status:
             query = query.where((pipelines.c.status == status) | (pipelines.c.phase == status))
         with self._reading() as transaction:
-            return [_record(row) for row in transaction.execute(query)]
+            return [self._pipeline_of(row) for row in transaction.execute(query)]
 
     def listed(
         self,
@@ -116,7 +165,7 @@ class Pipelines(Part):
         sort: str = "name",
         limit: int = 100,
         offset: int = 0,
-    ) -> tuple[list[Row[Any]], int]:
+    ) -> tuple[list[Sequence[Any]], int]:
         """A page of rows of ``LISTED``, and how many fit. q: part of the name. sort: ``-`` descending.
 
         spec, generation and error are the JSON text as stored: reading a thousand specs would cost a list a tenth of
@@ -128,7 +177,13 @@ class Pipelines(Part):
         query = _LISTED.where(*fits).order_by(order, pipelines.c.id)
         with self._reading() as transaction:
             rows, total = page(transaction, query, limit, offset)
-            return list(rows), total
+            return [self._readable(row) for row in rows], total
+
+    def _readable(self, row: Row[Any]) -> Sequence[Any]:
+        text = row[_SPEC]
+        if _PLAIN_SPEC in text:
+            return row
+        return (*row[:_SPEC], json.dumps(self._opened(json.loads(text))), *row[_SPEC + 1 :])
 
     def figures(
         self,
@@ -271,11 +326,11 @@ class Pipelines(Part):
             require_version(row.spec_version, expected)
             if all(getattr(row, field) == value for field, value in values.items()):
                 # Workers say the same again and again; a commit without a change costs no fsync.
-                return _record(row)
+                return self._pipeline_of(row)
             if touched:
                 values["updated_at"] = now()
             transaction.execute(update(pipelines).where(pipelines.c.id == row.id).values(**values))
-            changed = _record(pipeline_row(transaction, row.id))
+            changed = self._pipeline_of(pipeline_row(transaction, row.id))
             _tell(transaction, changed, values)
             return changed
 
@@ -318,26 +373,3 @@ def _fresh() -> dict[str, Any]:
         "status": "draft",
         "created_at": now(),
     }
-
-
-def _record(row: Row[Any]) -> Pipeline:
-    return Pipeline(
-        row.id,
-        row.name,
-        PipelineSpec.model_validate(row.spec),
-        row.spec_version,
-        row.applied_version,
-        row.desired,
-        row.flags,
-        row.status,
-        row.phase,
-        row.error,
-        row.generation,
-        row.lag,
-        row.user_id,
-        row.source_connection_id,
-        row.target_connection_id,
-        row.request_id,
-        row.created_at,
-        row.updated_at,
-    )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Column, select, update
 
-from headrace.store.base import Part
-from headrace.store.schema import alert_channels, connections, idempotency_keys
+from headrace.store.base import Part, Transaction
+from headrace.store.pipelines import SEALED_KEY
+from headrace.store.schema import alert_channels, connections, idempotency_keys, pipelines
 from headrace.store.secrets import Cipher
 
 SEALED: tuple[Column[str], ...] = (
@@ -33,4 +34,17 @@ class Rotating(Part):
                     its = [key == row[key.name] for key in keys]
                     transaction.execute(update(column.table).where(*its).values({column.name: fresh}))
                     rotated += 1
+            rotated += self._rotate_specs(transaction)
+        return rotated
+
+    def _rotate_specs(self, transaction: Transaction) -> int:
+        rotated = 0
+        held = select(pipelines.c.id, pipelines.c.spec).with_for_update()
+        for id_, spec in transaction.execute(held).all():
+            if own := spec.get("connector"):
+                # Older versions kept it in clear.
+                plain = self._cipher.open(own[SEALED_KEY]) if own.keys() == {SEALED_KEY} else own
+                sealed = {**spec, "connector": {SEALED_KEY: self._cipher.seal(plain)}}
+                transaction.execute(update(pipelines).where(pipelines.c.id == id_).values(spec=sealed))
+                rotated += 1
         return rotated

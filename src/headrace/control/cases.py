@@ -9,7 +9,8 @@ from typing import Any
 from headrace.control import components, discovery, forms
 from headrace.control.applying import Intent, Plans
 from headrace.control.forms import JSON
-from headrace.errors import Conflict, Finding, NotFound, Precondition, preflight_failed
+from headrace.errors import Conflict, Finding, NotFound, Precondition, Unavailable, preflight_failed
+from headrace.fuse import Fuse
 from headrace.secrecy import MASK
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
@@ -20,6 +21,8 @@ from headrace.store import Store
 from headrace.store.audits import AuditFilter
 from headrace.store.records import Connection, ConnectionKind, Pipeline
 
+_NEVER = 2**31
+
 
 class Cases:
     """One object per process; threads may share it. Answers are the JSON forms of the contract."""
@@ -28,16 +31,29 @@ class Cases:
         self._settings = settings
         self._store = store
         self._plans = Plans(settings, store)
+        # A server that takes connections and says nothing holds a thread for ten seconds a call.
+        self._logins = Fuse(
+            "databases",
+            "databases that are slow to answer",
+            "Try again in a moment; `connections/{id}/tests` tells which are slow.",
+            Unavailable,
+            failures=_NEVER,
+            rest=0,
+            most=10,
+            patience=0.5,
+        )
 
     # --- a whole spec
 
     def check(self, spec: SpecFile) -> dict[str, list[Finding]]:
         """Pipeline -> every finding of its preflight. Raises what keeps a side from being asked at all."""
-        return self._plans.check(spec)
+        with self._logins.turn():
+            return self._plans.check(spec)
 
     def plan(self, spec: SpecFile) -> JSON:
         """What `apply` would bring about, per pipeline: tables, DDL, estimate, findings."""
-        return self._plans.plan(spec)
+        with self._logins.turn():
+            return self._plans.plan(spec)
 
     def apply(
         self,
@@ -55,7 +71,8 @@ class Cases:
         intents = self._plans.intents(spec, start)
         for intent in intents:
             self._require_sides(intent.spec)
-        findings = self._plans.preflight([i for i in intents if i.needs_preflight])
+        with self._logins.turn():
+            findings = self._plans.preflight([i for i in intents if i.needs_preflight])
         blocking = [f for found in findings.values() for f in found]
         if any(f.severity == "error" for f in blocking):
             raise preflight_failed(blocking)
@@ -161,7 +178,7 @@ class Cases:
         return self._want(pipeline, "running", "starting")
 
     def _pass_preflight(self, pipeline: Pipeline) -> None:
-        found = self._plans.check(self._spec_of(pipeline))[pipeline.name]
+        found = self.check(self._spec_of(pipeline))[pipeline.name]
         if any(f.severity == "error" for f in found):
             raise preflight_failed(found)
 
@@ -399,7 +416,8 @@ class Cases:
     def test_connection(self, name: str) -> JSON:
         """Log in and say what is there, or why not; the outcome is kept in the history."""
         connection = self._store.connection(name)
-        found = discovery.test(connection.spec)
+        with self._logins.turn():
+            found = discovery.test(connection.spec)
         why = found["error"] and found["error"]["message"]
         self._store.add_connection_test(
             name, "ok" if found["ok"] else "failed", found["response_time_ms"], why
@@ -414,7 +432,8 @@ class Cases:
     def discover(self, name: str) -> JSON:
         """``{"name", "tables": [...]}`` with columns, keys and estimates."""
         connection = self._store.connection(name)
-        return {"name": connection.name, "tables": discovery.tables(connection.spec)}
+        with self._logins.turn():
+            return {"name": connection.name, "tables": discovery.tables(connection.spec)}
 
     # --- what was written down
 

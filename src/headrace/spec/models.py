@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from headrace.spec.durations import Seconds
+from headrace.spec.expressions import require_whole
 from headrace.spec.syntax import split_name
 
 ENGINES = (
@@ -84,6 +85,17 @@ def _target(text: str) -> str:
                 {"accepted": ["schema.table", "schema.*"]},
             )
     return text
+
+
+def _filter(text: str) -> str:
+    try:
+        return require_whole(text)
+    except ValueError as error:
+        raise PydanticCustomError(
+            "bad_filter",
+            "A row filter is one SQL expression; this has {why}",
+            {"why": str(error), "accepted": ["country = 'DE'", "total > 10 AND NOT hidden"]},
+        ) from None
 
 
 def _mask_word(value: Any) -> Any:
@@ -152,7 +164,7 @@ class TableSpec(Model):
     target: TargetName | None = None
     columns: ColumnsSpec | None = None
     mask: dict[Text, Annotated[Mask, BeforeValidator(_mask_word)]] = Field(default_factory=dict)
-    where: Text | None = None
+    where: Annotated[Text, AfterValidator(_filter)] | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from psycopg import sql
 from two_databases import Pair, route
 
 from headrace.engines.model import TableName
-from headrace.engines.postgres import cut, ddl, progress
-from headrace.engines.postgres.connection import Connection, Login
-from headrace.errors import Unavailable
+from headrace.engines.postgres import cut, ddl, progress, read
+from headrace.engines.postgres.connection import Connection, Login, connect
+from headrace.errors import Bug, Unavailable
 from headrace.load.loader import Hooks, Job, Loader
 
 LOST = Unavailable("connection_lost", "the target went away", "It is tried again.")
@@ -102,3 +103,10 @@ def test_answer_to_the_last_commit_of_each_step_is_lost(
     assert job.rows == 5000
     assert len(told) == len(seen) >= 2
     assert rows(filled) == (5000, 5000)
+
+
+def test_a_second_copy_ends_the_first_and_does_not_wait_for_ever(pair: Pair) -> None:
+    twice = sql.SQL("SELECT 1) TO STDOUT; COPY (SELECT 2")
+    with connect(login(pair.source)) as conn, pytest.raises(Bug) as caught:
+        list(read.copy_out(conn, sql.Composed([twice]), binary=False))
+    assert caught.value.code == "copy_twice"

@@ -45,3 +45,16 @@ def test_others_are_answered_while_many_wait_for_it(api: httpx.Client, hole: Non
     assert (resting.status_code, resting.json()["code"]) == (503, "database_resting")
     assert "retry-after" in resting.headers
     assert time.monotonic() - before < 1
+
+
+def test_others_are_answered_while_many_log_in_to_it(api: httpx.Client, hole: None) -> None:
+    def ask(number: int) -> str:
+        if number % 2:
+            return str(api.get("connections/hole/tables").json()["code"])
+        answer = api.post("connections/hole/test").json()
+        return str((answer.get("error") or answer)["code"])
+
+    told, longest = asked_at_once(api, ask)
+    assert {*told} == {"connection_lost", "databases_crowded"}
+    # What all of them would have taken together, ten seconds each on forty threads.
+    assert longest < 5, longest

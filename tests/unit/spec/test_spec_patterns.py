@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from headrace.errors import Invalid
 from headrace.spec.models import PipelineSpec
 from headrace.spec.names import TableName
-from headrace.spec.patterns import parse_name, parse_table, select
+from headrace.spec.patterns import _wild, parse_name, parse_table, select
 from headrace.spec.syntax import split_name
 
 ANY = st.text(min_size=1, max_size=12)
@@ -130,3 +133,15 @@ def test_nothing_left_is_an_error() -> None:
     with pytest.raises(Invalid) as caught:
         select(pipeline("other.*"), SHOP)
     assert caught.value.code == "no_tables"
+
+
+@given(st.text("ab*?", max_size=12), st.text("ab", max_size=12))
+def test_wildcards_fit_as_in_a_shell(pattern: str, text: str) -> None:
+    regex = "".join({"*": ".*", "?": "."}.get(c, c) for c in pattern)
+    assert _wild(pattern, text) == bool(re.fullmatch(regex, text))
+
+
+def test_many_stars_take_no_time() -> None:
+    began = time.monotonic()
+    assert not _wild("*a" * 100 + "*b", "a" * 5000)
+    assert time.monotonic() - began < 5

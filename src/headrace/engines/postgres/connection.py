@@ -15,6 +15,7 @@ from headrace.errors import Bug, Conflict, Denied, HeadraceError, Invalid, NotFo
 Connection = psycopg.Connection[TupleRow]
 
 # Text of values must not depend on who reads them: both sides speak under the same settings.
+_NO_FILE = "/nonexistent/headrace"
 FIXED = {
     "datestyle": "ISO, YMD",
     "intervalstyle": "postgres",
@@ -57,7 +58,9 @@ def connect(
             port=login.port,
             dbname=login.database,
             user=login.user,
-            password=login.password or None,
+            # Left out, libpq would look for one in the environment and in files of whoever runs this process.
+            password=login.password,
+            passfile=_NO_FILE,
             sslmode=login.tls,
             sslrootcert=login.ca,
             sslcert=login.cert,

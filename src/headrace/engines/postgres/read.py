@@ -15,6 +15,7 @@ from headrace.engines.postgres.connection import Connection, Login, connect, tra
 from headrace.engines.postgres.cut import coverage
 from headrace.engines.postgres.masks import mask_expression
 from headrace.engines.postgres.types import BINARY
+from headrace.errors import Bug
 
 PAGES_PER_RANGE = 4096  # 32 MiB
 BLOCK = 256 * 1024
@@ -136,10 +137,13 @@ def _copied(conn: Connection) -> Iterator[bytearray]:
                 break
         if block:
             yield block
-        results = list(iter(pgconn.get_result, None))
-        for result in results:
+        while (result := pgconn.get_result()) is not None:
             if result.status == ExecStatus.FATAL_ERROR:
                 raise errors.error_from_result(result, encoding="utf-8")
+            if result.status != ExecStatus.COMMAND_OK:
+                # Asked on, a second COPY would answer the same for ever.
+                done = False
+                raise Bug("copy_twice", f"COPY was followed by {ExecStatus(result.status).name}")
     finally:
         waiting.close()
         if not done:

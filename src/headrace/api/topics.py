@@ -48,6 +48,15 @@ class TopicDetail(BaseModel):
     settings: dict[str, str]
 
 
+class GroupAnswer(BaseModel):
+    """A consumer group. lag: records that it has not read of the partitions it has read from."""
+
+    group: str
+    state: str
+    members: int
+    lag: int
+
+
 class ValueAnswer(BaseModel):
     """A key or value.
 
@@ -101,6 +110,18 @@ async def _topics(request: Request) -> TopicCases:
 
 
 Use = Annotated[TopicCases, Depends(_topics)]
+
+
+@router.get("/monitoring/consumer-groups", tags=["monitoring"], response_model=Page[GroupAnswer])
+def groups(
+    use: Use,
+    q: Annotated[str | None, Query(max_length=249, description="Part of the name")] = None,
+    limit: Limit = 100,
+    offset: Offset = 0,
+) -> JSON:
+    """Kafka's consumer groups, those of sink connectors among them."""
+    found = [g for g in use.groups() if not q or q.lower() in g["group"].lower()]
+    return page(found, limit, offset)
 
 
 @router.get("/topics", response_model=Page[TopicAnswer])

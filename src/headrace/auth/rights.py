@@ -147,6 +147,7 @@ ROUTES: Mapping[str, str] = {
     "GET /monitoring/pipelines": "monitoring:read",
     "GET /monitoring/metrics": "monitoring:read",
     "GET /monitoring/lag": "monitoring:read",
+    "GET /monitoring/consumer-groups": "monitoring:read",
     "WEBSOCKET /live": "monitoring:read",
     "GET /live/events": "monitoring:read",
     "GET /alerts/rules": "alerts:read",

@@ -81,6 +81,10 @@ class Looking:
             for name, found in sorted(listed.items())
         ]
 
+    def groups(self) -> list[JSON]:
+        """As ``Topics.groups``."""
+        return self._topics.groups()
+
     def topic(self, name: str) -> JSON:
         """One topic: its partitions with offsets, and its settings that are not the default; NotFound."""
         found = self._one(name)

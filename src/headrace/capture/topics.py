@@ -5,10 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
@@ -145,6 +153,48 @@ class Topics:
         asked = [TopicPartition(t, 0, o) for t, o in before.items()]
         for future in self._call(self._admin.delete_records, asked, request_timeout=self._timeout).values():
             self._result(future)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """``{"group", "state", "members", "lag"}`` of every consumer group; lag: records not read of what it reads."""
+        listed = self._result(
+            self._call(self._admin.list_consumer_groups, request_timeout=self._timeout)
+        ).valid
+        names = sorted(g.group_id for g in listed)
+        if not names:
+            return []
+        described = self._call(self._admin.describe_consumer_groups, names, request_timeout=self._timeout)
+        found = [self._result(described[name]) for name in names]
+        return [
+            {
+                "group": g.group_id,
+                "state": g.state.name.lower(),
+                "members": len(g.members),
+                "lag": self._lag(g.group_id),
+            }
+            for g in found
+        ]
+
+    def _lag(self, group: str) -> int:
+        asked = [ConsumerGroupTopicPartitions(group)]
+        (answer,) = self._call(
+            self._admin.list_consumer_group_offsets, asked, request_timeout=self._timeout
+        ).values()
+        read = [p for p in self._result(answer).topic_partitions if p.offset >= 0]
+        if not read:
+            return 0
+        ends = self._call(
+            self._admin.list_offsets,
+            {TopicPartition(p.topic, p.partition): OffsetSpec.latest() for p in read},
+            isolation_level=IsolationLevel.READ_COMMITTED,
+            request_timeout=self._timeout,
+        )
+        left = 0
+        for p in read:
+            with suppress(NoTopic):
+                left += max(
+                    int(self._result(ends[TopicPartition(p.topic, p.partition)]).offset) - p.offset, 0
+                )
+        return left
 
     def forget_group(self, group: str) -> None:
         """Delete a consumer group; one that is gone is no error."""

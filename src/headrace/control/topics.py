@@ -56,6 +56,11 @@ class TopicCases:
         with self._fuse.turn():
             return self._looking.topics()
 
+    def groups(self) -> list[JSON]:
+        """All consumer groups."""
+        with self._fuse.turn():
+            return self._looking.groups()
+
     def topic(self, name: str) -> JSON:
         """One topic with its partitions; NotFound."""
         with self._fuse.turn():

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, Select, insert, select
+from sqlalchemy import Row, Select, insert, select, union_all
 
 from headrace.actor import current
 from headrace.store.base import Part, page
 from headrace.store.database import now
 from headrace.store.records import Audit
-from headrace.store.schema import audit_logs
+from headrace.store.schema import audit_logs, connections, pipelines
 from headrace.store.telling import publish
 
 _BATCH = 1000
@@ -109,7 +109,12 @@ def audit_row(
 
 def _filtered(query: Select[Any], which: AuditFilter) -> Select[Any]:
     query = query.select_from(audit_logs)
-    for name in ("entity_type", "entity_id", "action"):
+    if which.entity_id is not None:
+        # Written down under its name, known by its id as well.
+        named = (select(t.c.name).where(t.c.id == which.entity_id) for t in (pipelines, connections))
+        its = audit_logs.c.entity_id
+        query = query.where((its == which.entity_id) | its.in_(union_all(*named)))
+    for name in ("entity_type", "action"):
         if (value := getattr(which, name)) is not None:
             query = query.where(audit_logs.c[name] == value)
     if which.user is not None:

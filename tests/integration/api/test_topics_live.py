@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.cimpl import NewTopic
 
 from headrace.capture.topics import Topics
@@ -85,3 +85,12 @@ def test_what_is_not_there(api: httpx.Client, topic: str) -> None:
     ):
         answer = api.get(path)
         assert (answer.status_code, answer.json()["code"]) == (404, code)
+
+
+def test_consumer_groups_and_what_they_have_not_read(api: httpx.Client, stack: Stack, topic: str) -> None:
+    consumer = Consumer({"bootstrap.servers": stack.settings.kafka, "group.id": "readers"})
+    consumer.commit(offsets=[TopicPartition(topic, 0, 10)], asynchronous=False)
+    end = api.get(f"topics/{topic}").json()["partitions"][0]["end"]
+    consumer.close()
+    (found,) = api.get("monitoring/consumer-groups", params={"q": "READ"}).json()["items"]
+    assert found == {"group": "readers", "state": "empty", "members": 0, "lag": end - 10}

@@ -94,3 +94,11 @@ def test_what_is_refused_or_changes_nothing_is_not_written_down(
     assert operator.delete("connections/a").status_code == 409
     assert operator.post("users", json={"email": "x@example.org"}).status_code == 403
     assert api.get("audit").json()["total"] == before
+
+
+def test_a_name_and_an_id_lead_to_the_same_history(api: httpx.Client, operator: httpx.Client) -> None:
+    known = operator.post("connections", json={"name": "c", **CONNECTION}).json()["id"]
+    assert operator.delete("connections/c").status_code == 204
+    told = [api.get("audit", params={"entity_id": which}).json()["items"] for which in ("c", known)]
+    assert told[0] == told[1]
+    assert [entry["action"] for entry in told[0]] == ["deleted", "created"]

@@ -13,6 +13,7 @@ from headrace.api.bodies import resolved
 from headrace.api.guarded import Guarded
 from headrace.api.scope import JSON
 from headrace.control.browsing import Browsing
+from headrace.errors import Finding
 from headrace.spec.models import ConnectionSpec, Mode, Model, TablePattern
 from headrace.spec.names import TableName
 from headrace.store import Store
@@ -245,17 +246,16 @@ def preview(
 @router.post("/validate/source", response_model=Validated)
 def validate_source(use: Use, store: Kept, body: ValidateBody) -> JSON:
     """Every finding about a database as a source."""
-    return _validated(use, store, body, "source")
+    return _validated(use.validate_source(body.spec(store), body.tables, body.mode))
 
 
 @router.post("/validate/destination", response_model=Validated)
 def validate_destination(use: Use, store: Kept, body: ValidateBody) -> JSON:
-    """Every finding about a database as a target."""
-    return _validated(use, store, body, "destination")
+    """Every finding about a database as a target: of its tables what can be told without a source."""
+    return _validated(use.validate_target(body.spec(store), body.tables, body.mode))
 
 
-def _validated(use: Browsing, store: Store, body: ValidateBody, side: str) -> JSON:
-    found = use.validate(side, body.spec(store), body.tables, body.mode)
+def _validated(found: list[Finding]) -> JSON:
     return {
         "ok": not any(f.severity == "error" for f in found),
         "findings": [f.as_dict() for f in found],

@@ -13,10 +13,9 @@ from headrace.engines.model import Table, TableName
 from headrace.engines.postgres import browse, catalog, checks_source, checks_target
 from headrace.engines.postgres.connection import connect
 from headrace.engines.postgres.pool import Pool
-from headrace.errors import Finding, HeadraceError, NotFound
-from headrace.plan.routes import routes
+from headrace.errors import Finding, NotFound
 from headrace.spec.models import ConnectionSpec, PipelineSpec
-from headrace.spec.patterns import deciding, parse_table, select
+from headrace.spec.patterns import deciding, parse_name, parse_table, select
 from headrace.store import Store
 from headrace.store.records import Connection
 
@@ -90,47 +89,37 @@ class Browsing:
         with self._pool.use(login(spec)) as conn:
             return [discovery.table(t) for t in catalog.describe(conn)]
 
-    def validate(self, side: str, spec: ConnectionSpec, tables: Sequence[str], mode: str) -> list[Finding]:
-        """Every finding about a database as ``source`` or ``destination``, before there is a pipeline."""
-        where = login(spec)
-        try:
+    def validate_source(self, spec: ConnectionSpec, tables: Sequence[str], mode: str) -> list[Finding]:
+        """Every finding about a database as a source, before there is a pipeline. tables: all, when none is named."""
+        where, wanted = login(spec), _pipeline(tables, mode)
+
+        def check() -> list[Finding]:
             with connect(where) as conn:
                 everything = catalog.tables(conn)
-                wanted = _pipeline(tables, mode)
-                chosen = [n for n, _ in select(wanted, everything)] if everything and side == "source" else []
+                chosen = [n for n, _ in select(wanted, everything)] if everything else []
                 described = catalog.describe(conn, chosen) if chosen else []
-        except HeadraceError as error:
-            return [
-                Finding(
-                    error.code,
-                    "error",
-                    "source" if side == "source" else "target",
-                    error.message,
-                    error.guidance,
-                )
-            ]
-        if side == "source":
-            return collect(
-                at(
-                    "source",
-                    lambda: checks_source.check(
-                        where,
-                        described,
-                        slot="headrace_new",
-                        publication=None,
-                        replica_identity=wanted.replica_identity,
-                        mode=wanted.mode,
-                    ),
-                )
+            return checks_source.check(
+                where,
+                described,
+                slot="headrace_new",
+                publication=None,
+                replica_identity=wanted.replica_identity,
+                mode=wanted.mode,
             )
-        planned = routes(wanted, described)
+
+        return collect(at("source", check))
+
+    def validate_target(self, spec: ConnectionSpec, tables: Sequence[str], mode: str) -> list[Finding]:
+        """Every finding about a database as a target, before there is a source.
+
+        tables: those that would be written; of a pattern only its schema can be looked at.
+        """
+        where, patterns = login(spec), [parse_name(text) for text in tables]
+        named = [p.table() for p in patterns if p.explicit]
+        schemas = {p.schema.text for p in patterns if not p.explicit and not p.schema.wild}
+        creates = mode != "cdc_only"
         return collect(
-            at(
-                "target",
-                lambda: checks_target.check(
-                    where, planned, create_target=True, fresh={r.target for r in planned}, pipeline="new"
-                ),
-            )
+            at("target", lambda: checks_target.check_alone(where, named, schemas, create_target=creates))
         )
 
     def _tables(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field, StrictBool, model_validator
+from pydantic.json_schema import GetJsonSchemaHandler, JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from headrace.errors import Invalid
-from headrace.spec.models import ConnectionSpec, Model, Name, PipelineSpec, SpecFile
+from headrace.spec.models import ConnectionSpec, Mode, Model, Name, PipelineSpec, SpecFile
 from headrace.spec.secrets import references as unresolved
 from headrace.store.records import ConnectionKind
 
@@ -42,6 +44,17 @@ class PipelineBody(PipelineSpec):
     def _older_words(cls, data: Any) -> Any:
         return _translated(data) if isinstance(data, dict) and data.keys() & _OLDER else data
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """With the older words."""
+        told = handler(schema)
+        properties = handler.resolve_ref_schema(told)["properties"]
+        properties["mode"]["enum"] = [*get_args(Mode), *_OLDER_MODES]
+        properties |= _OLDER_FIELDS
+        return told
+
     def spec(self) -> PipelineSpec:
         """The pipeline's spec alone."""
         own = {name: getattr(self, name) for name in PipelineSpec.model_fields}
@@ -53,6 +66,14 @@ _OLDER = frozenset({"frequency_minutes", "enable_full_load", "auto_create_target
 # Of micro-batches, when nothing is said.
 _MINUTES = 5
 _OLDER_MODES = {"batch": "full_load_only", "log": "full_load_and_cdc", "micro-batch": "full_load_and_cdc"}
+_OLDER_FIELDS: dict[str, Any] = {
+    "frequency_minutes": {
+        "anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}],
+        "description": "Older word: `schedule.every` with mode `batch`, `apply.every` else",
+    },
+    "enable_full_load": {"type": "boolean", "description": "Older word: false is mode `cdc_only`"},
+    "auto_create_target": {"type": "boolean", "description": "Older word for `create_target`"},
+}
 
 
 def _translated(data: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +112,18 @@ class NewPipeline(PipelineBody):
         given = {side: data[side] for side in ("source", "target") if isinstance(data.get(side), dict)}
         names = {side: f"{data['name']}-{side}" for side in given}
         return {**data, **names, "inline": {names[side]: given[side] for side in given}} if given else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """With whole connections."""
+        told = super().__get_pydantic_json_schema__(schema, handler)
+        properties = handler.resolve_ref_schema(told)["properties"]
+        (whole,) = properties.pop("inline")["patternProperties"].values()
+        for side in ("source", "target"):
+            properties[side] = {"anyOf": [properties[side], whole], "title": side.capitalize()}
+        return told
 
 
 class SpecBody(SpecFile):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -15,10 +15,12 @@ from pydantic import (
     StrictBool,
     StringConstraints,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import GetJsonSchemaHandler, JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from headrace.spec.durations import Seconds
 from headrace.spec.syntax import split_name
@@ -101,7 +103,16 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 TablePattern = Annotated[str, AfterValidator(_pattern)]
 TargetName = Annotated[str, AfterValidator(_target)]
-Setting = Annotated[str, BeforeValidator(_setting)]
+Setting = Annotated[
+    str,
+    BeforeValidator(_setting),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]}),
+]
+MaskWord = Annotated[
+    Mask,
+    BeforeValidator(_mask_word),
+    WithJsonSchema({"anyOf": [{"type": "string", "enum": list(get_args(Mask))}, {"type": "null"}]}),
+]
 
 
 class Model(BaseModel):
@@ -151,7 +162,7 @@ class TableSpec(Model):
     name: TablePattern
     target: TargetName | None = None
     columns: ColumnsSpec | None = None
-    mask: dict[Text, Annotated[Mask, BeforeValidator(_mask_word)]] = Field(default_factory=dict)
+    mask: dict[Text, MaskWord] = Field(default_factory=dict)
     where: Text | None = None
 
     @model_validator(mode="before")
@@ -160,10 +171,18 @@ class TableSpec(Model):
         return {"name": value} if isinstance(value, str) else value
 
 
+class _OrName:
+    """Tells in a JSON schema that a name alone is an entry as well."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
 class ApplySpec(Model):
     """How changes are applied: continuously (``every: 0s``), or gathered (later)."""
 
-    every: Seconds = 0.0
+    every: Seconds = Field(default=0.0, json_schema_extra={"default": "0s"})
 
     @field_validator("every")
     @classmethod
@@ -194,7 +213,9 @@ class PipelineSpec(Model):
     source: Name
     target: Name
     mode: Mode = "full_load_and_cdc"
-    tables: tuple[TableSpec, ...] = Field(default=(TableSpec(name="*.*"),), min_length=1)
+    tables: tuple[Annotated[TableSpec, _OrName()], ...] = Field(
+        default=(TableSpec(name="*.*"),), min_length=1
+    )
     exclude: tuple[TablePattern, ...] = ()
     schema_changes: Literal["evolve", "ignore", "pause"] = "evolve"
     deletes: Literal["hard", "soft", "ignore"] = "hard"

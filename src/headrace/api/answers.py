@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from headrace.spec.models import Mode
 
-Status = Literal["draft", "starting", "running", "idle", "paused", "stopping", "stopped", "error", "deleted"]
+LivingStatus = Literal["draft", "starting", "running", "idle", "paused", "stopping", "stopped", "error"]
+Status = Literal[LivingStatus, "deleted"]
 Phase = Literal["seeding", "catching_up", "incremental"]
-StatusOrPhase = Literal[Status, Phase]
+StatusOrPhase = Literal[LivingStatus, Phase]
 
 
 class ErrorAnswer(BaseModel):

@@ -14,6 +14,7 @@ from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
 from headrace.api.schemas import DiscoveredTable
 from headrace.api.scope import JSON, Limit, Offset, Use, paged
+from headrace.store.records import ConnectionKind
 
 router = APIRouter(tags=["connections"], route_class=Guarded)
 Sort = Literal["name", "-name", "host", "-host", "created_at", "-created_at", "updated_at", "-updated_at"]
@@ -32,7 +33,7 @@ def listed(
     q: Annotated[str | None, Query(max_length=200, description="Part of the name, host or database")] = None,
     engine: Annotated[str | None, Query(max_length=32)] = None,
     connection_type: Annotated[
-        Literal["source", "target"] | None, Query(description="Those that may be one")
+        ConnectionKind | None, Query(description="Those that may be one; `both`: that may be either")
     ] = None,
     sort: Sort = "name",
     limit: Limit = 100,

@@ -27,7 +27,7 @@ class Guarded(APIRoute):
         """The route's own handler behind the guard."""
         handler = super().get_route_handler()
         (method,) = (self.methods or set()) - {"HEAD"}
-        permission = rights.needed(method, self.path)
+        permission = rights.needed(method, self.path_format)
 
         async def guarded(request: Request) -> Response:
             gate: Gate = request.app.state.gate

@@ -23,7 +23,8 @@ from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
 from headrace.api.scope import JSON, Limit, Offset, Use, paged
-from headrace.errors import Conflict, NotFound
+from headrace.errors import Conflict, Invalid, NotFound
+from headrace.spec.patterns import parse_table
 
 router = APIRouter(tags=["pipelines"], route_class=Guarded)
 Sort = Literal[
@@ -139,16 +140,23 @@ def verify(use: Use, id: str, body: Annotated[VerifyBody | None, Body()] = None)
     return use.verify(id, wanted.table, wanted.repair)
 
 
-@router.post("/pipelines/{id}/tables/{table}/resync", status_code=202, response_model=RequestAnswer)
+@router.post("/pipelines/{id}/tables/{table:path}/resync", status_code=202, response_model=RequestAnswer)
 def resync(use: Use, id: str, table: str) -> JSON:
     """Ask for the exact reload of one table; follow it at ``requests/{id}``."""
     return use.resync(id, table)
 
 
-@router.post("/pipelines/{id}/tables/{table}/verify", status_code=202, response_model=RequestAnswer)
+@router.post("/pipelines/{id}/tables/{table:path}/verify", status_code=202, response_model=RequestAnswer)
 def verify_table(use: Use, id: str, table: str, body: Annotated[VerifyBody | None, Body()] = None) -> JSON:
     """Ask for a comparison of one table; follow it at ``requests/{id}``."""
-    return use.verify(id, table, body.repair if body else False)
+    wanted = body or VerifyBody()
+    if wanted.table is not None and parse_table(wanted.table) != parse_table(table):
+        raise Invalid(
+            "two_tables",
+            f"The path names {table}, the body {wanted.table}",
+            "Leave `table` out of the body, or POST it to pipelines/{id}/verify.",
+        )
+    return use.verify(id, table, wanted.repair)
 
 
 def _tag(pipeline: JSON) -> str:

@@ -127,6 +127,7 @@ class Users(Part):
         if active is not None:
             fits.append(users.c.is_active.is_(active))
         name = sort.removeprefix("-")
+        name = "role_name" if name == "role" else name
         column = users.c[name if name in _SORTS else "email"]
         order = column.desc() if sort.startswith("-") else column
         query: Select[Any] = select(users).where(*fits).order_by(order, users.c.id)

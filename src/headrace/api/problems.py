@@ -28,8 +28,8 @@ STATUS = {
     "too_many": 429,
     "bug": 500,
 }
-# What was sent to prove who one is does not do.
-UNPROVEN = frozenset({"unauthorized", "wrong_login"})
+# 401: what was sent to prove who one is does not do.
+_BY_CODE = {"unauthorized": 401, "wrong_login": 401, "unsupported_media_type": 415}
 # What FastAPI says of a body that Python's parser refuses.
 _UNREADABLE = "There was an error parsing the body"
 # A request is not a spec, and who sends it has the API before them, not the command line.
@@ -43,9 +43,7 @@ def problem(error: HeadraceError, status: int | None = None, *, close: bool = Fa
     close: end the connection after it, for the rest of the request is not read.
     """
     # What Kafka Connect answered is kept where it said so itself.
-    code = (
-        status or error.context.get("http_status") or (401 if error.code in UNPROVEN else STATUS[error.kind])
-    )
+    code = status or error.context.get("http_status") or _BY_CODE.get(error.code) or STATUS[error.kind]
     body = {
         "type": f"urn:headrace:error:{error.code}",
         "title": error.code.replace("_", " "),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 import people
 import pytest
 from api_server import Running
 from test_api import problem
 
+from headrace.api.app import bare_app
+from headrace.api.examples import BODIES
 from headrace.api.heads import STREAMS
 from headrace.auth import rights
 from headrace.spec.models import PipelineSpec
@@ -71,3 +75,25 @@ def test_head_needs_what_get_needs(running: Running, api: httpx.Client) -> None:
     with people.client(running, people.tokens(running, "vic")["access_token"]) as vic:
         assert vic.head("monitoring/pipelines").status_code == 200
         assert vic.head("users").status_code == 403
+
+
+@pytest.mark.parametrize(
+    "kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", None]
+)
+def test_a_body_that_is_not_said_to_be_json(api: httpx.Client, kind: str | None) -> None:
+    told = bare_app().openapi()["paths"]
+    for route in BODIES:
+        method, path = route.split(" ")
+        headers = {"content-type": kind} if kind else {}
+        answer = api.request(method, re.sub(r"{\w+}", "public.nope", path), content=b"{}", headers=headers)
+        said = problem(answer, 415, "unsupported_media_type")
+        assert "application/json" in said["guidance"]
+        assert "415" in told[f"/api/v1{path}"][method.lower()]["responses"], route
+
+
+def test_json_by_any_name(api: httpx.Client, pipeline: PipelineSpec) -> None:
+    for kind in ("application/json; charset=utf-8", "Application/JSON", "application/merge-patch+json"):
+        answer = api.put("auth/me", content=b'{"full_name": 7}', headers={"content-type": kind})
+        problem(answer, 422, "invalid_spec")
+    problem(api.post("pipelines/p/verify"), 409, "not_running")
+    assert httpx.post(f"{api.base_url}pipelines", content=b"{}").status_code == 401

@@ -39,6 +39,8 @@ class ConnectionAnswer(BaseModel):
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    schema_: str | None = Field(default=None, alias="schema")
+    additional_config: dict[str, str] = Field(default_factory=dict)
     is_active: bool
     version: int
     last_tested_at: datetime | None

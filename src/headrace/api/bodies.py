@@ -58,7 +58,7 @@ class PipelineBody(PipelineSpec):
     def spec(self) -> PipelineSpec:
         """The pipeline's spec alone."""
         own = {name: getattr(self, name) for name in PipelineSpec.model_fields}
-        return PipelineSpec.model_construct(**own)
+        return PipelineSpec.model_construct(self.model_fields_set & own.keys(), **own)
 
 
 # Words of the older design -> what is said instead (ADR 0008).

@@ -15,7 +15,6 @@ from headrace.api.scope import JSON
 from headrace.control.browsing import Browsing
 from headrace.errors import Finding
 from headrace.spec.models import ConnectionSpec, Mode, Model, TablePattern
-from headrace.spec.names import TableName
 from headrace.store import Store
 
 router = APIRouter(tags=["schemas"], route_class=Guarded)
@@ -25,6 +24,17 @@ Database = Annotated[
     str | None, Query(min_length=1, max_length=255, description="Another database of the server")
 ]
 SchemaName = Annotated[str | None, Query(min_length=1, max_length=255)]
+
+TableParameter = Annotated[
+    str,
+    Query(min_length=1, max_length=600, description="schema.table, or a name alone; quoted as in SQL or not"),
+]
+TableSchema = Annotated[
+    str | None,
+    Query(
+        min_length=1, max_length=255, description="Of a name alone; else the connection's own, else `public`"
+    ),
+]
 
 
 class Place(Model):
@@ -220,27 +230,26 @@ def tables(
 def columns(
     use: Use,
     connection_id: str,
-    table: Annotated[
-        str, Query(min_length=1, max_length=255, description="The table's name, as it is stored")
-    ],
-    schema: Annotated[str, Query(min_length=1, max_length=255)] = "public",
+    table: TableParameter,
+    schema: TableSchema = None,
     database: Database = None,
     refresh: Refresh = False,
 ) -> JSON:
     """Columns of a table."""
-    return use.columns(connection_id, TableName(schema, table), database, refresh)
+    return use.columns(connection_id, table, schema, database, refresh)
 
 
 @router.get("/schemas/{connection_id}/preview", response_model=Preview)
 def preview(
     use: Use,
     connection_id: str,
-    table: Annotated[str, Query(min_length=1, max_length=600, description="schema.table")],
+    table: TableParameter,
+    schema: TableSchema = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     database: Database = None,
 ) -> JSON:
     """The first rows of a table; columns that a pipeline masks are masked here too."""
-    return use.preview(connection_id, table, limit, database)
+    return use.preview(connection_id, table, limit, database, schema)
 
 
 @router.post("/validate/source", response_model=Validated)

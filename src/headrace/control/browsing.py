@@ -15,7 +15,7 @@ from headrace.engines.postgres.connection import connect
 from headrace.engines.postgres.pool import Pool
 from headrace.errors import Finding, NotFound
 from headrace.spec.models import ConnectionSpec, PipelineSpec
-from headrace.spec.patterns import deciding, parse_name, parse_table, select
+from headrace.spec.patterns import deciding, every_table, parse_name, select, table_named
 from headrace.store import Store
 from headrace.store.records import Connection
 
@@ -62,19 +62,30 @@ class Browsing:
         return _answer(connection, [{k: v for k, v in t.items() if k != "columns"} for t in chosen], when)
 
     def columns(
-        self, name: str, table: TableName, database: str | None = None, refresh: bool = False
+        self,
+        name: str,
+        table: str,
+        schema: str | None = None,
+        database: str | None = None,
+        refresh: bool = False,
     ) -> JSON:
-        """Columns of a table; NotFound ``no_such_table``."""
+        """Columns of a table, named as for ``preview``; NotFound ``no_such_table``."""
+        wanted = _table(self._store.connection(name), table, schema)
         connection, tables, when = self._tables(name, database, refresh)
-        found = next((t for t in tables if t["name"] == str(table)), None)
+        found = next((t for t in tables if t["name"] == str(wanted)), None)
         if found is None:
-            raise _no_table(table)
+            raise _no_table(wanted)
         return _answer(connection, found["columns"], when)
 
-    def preview(self, name: str, table: str, limit: int, database: str | None = None) -> JSON:
-        """The first rows as text; columns that a pipeline masks are masked here too. NotFound ``no_such_table``."""
+    def preview(
+        self, name: str, table: str, limit: int, database: str | None = None, schema: str | None = None
+    ) -> JSON:
+        """The first rows as text; columns that a pipeline masks are masked here too. NotFound ``no_such_table``.
+
+        table: ``schema.table``, or the name in ``schema``, or in the connection's own schema (else ``public``).
+        """
         connection = self._store.connection(name)
-        wanted = parse_table(table)
+        wanted = _table(connection, table, schema)
         with self._pool.use(_login(connection.spec, database)) as conn:
             described = catalog.describe(conn, [wanted])
             if not described:
@@ -91,7 +102,8 @@ class Browsing:
 
     def validate_source(self, spec: ConnectionSpec, tables: Sequence[str], mode: str) -> list[Finding]:
         """Every finding about a database as a source, before there is a pipeline. tables: all, when none is named."""
-        where, wanted = login(spec), _pipeline(tables, mode)
+        where = login(spec)
+        wanted = _pipeline(tables or [t.name for t in every_table(spec)], mode)
 
         def check() -> list[Finding]:
             with connect(where) as conn:
@@ -156,10 +168,13 @@ class Browsing:
 
 
 def _pipeline(tables: Sequence[str], mode: str) -> PipelineSpec:
-    data: JSON = {"source": "source", "target": "target", "mode": mode}
-    if tables:
-        data["tables"] = list(tables)
-    return PipelineSpec.model_validate(data)
+    return PipelineSpec.model_validate(
+        {"source": "source", "target": "target", "mode": mode, "tables": list(tables)}
+    )
+
+
+def _table(connection: Connection, table: str, schema: str | None) -> TableName:
+    return table_named(table, schema, connection.spec.default_schema or "public")
 
 
 def _login(spec: ConnectionSpec, database: str | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
@@ -36,6 +37,23 @@ Engine = Literal[
 ]  # fmt: skip
 Mode = Literal["full_load_only", "cdc_only", "full_load_and_cdc"]
 Mask = Literal["sha256", "redact", "null"]
+
+LibpqSetting = Literal[
+    "application_name", "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
+    "tcp_user_timeout", "target_session_attrs", "gssencmode", "channel_binding", "sslsni",
+    "ssl_min_protocol_version", "ssl_max_protocol_version",
+]  # fmt: skip
+# Nothing here says where we log in or as whom, or names a file: the server's own are not the caller's to read.
+_LIBPQ: dict[str, str] = {
+    "application_name": r"[ -~]{1,63}",
+    "connect_timeout": r"[1-9][0-9]?",
+    **dict.fromkeys(("keepalives", "sslsni"), "[01]"),
+    **dict.fromkeys(("keepalives_idle", "keepalives_interval", "keepalives_count"), "[0-9]{1,5}"),
+    "tcp_user_timeout": "[0-9]{1,7}",
+    "target_session_attrs": "any|read-write|read-only|primary|standby|prefer-standby",
+    **dict.fromkeys(("gssencmode", "channel_binding"), "disable|prefer|require"),
+    **dict.fromkeys(("ssl_min_protocol_version", "ssl_max_protocol_version"), r"TLSv1(\.[123])?"),
+}
 
 # What of each field this release carries out; the rest of the contract comes with later releases.
 SUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -122,8 +140,23 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def _libpq(given: dict[Any, str]) -> dict[Any, str]:
+    for name, value in given.items():
+        if not re.fullmatch(_LIBPQ[name], value):
+            raise PydanticCustomError(
+                "bad_setting",
+                "{name} cannot have this value",
+                {"name": name, "accepted": [_LIBPQ[name]]},
+            )
+    return given
+
+
 class ConnectionSpec(Model):
-    """Where a database is and who we are there. The password shows in no repr and no dump."""
+    """Where a database is and who we are there. The password shows in no repr and no dump.
+
+    ``schema``: the one that is meant where none is named; a pipeline without ``tables`` takes its tables.
+    ``additional_config``: further settings of libpq for the logins of Headrace itself.
+    """
 
     engine: Annotated[Engine, AfterValidator(_engine)]
     host: Text
@@ -135,6 +168,13 @@ class ConnectionSpec(Model):
     ca: Text | None = None
     cert: Text | None = None
     key: Text | None = None
+    # BaseModel has something called schema.
+    default_schema: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = Field(
+        default=None, alias="schema"
+    )
+    additional_config: Annotated[dict[LibpqSetting, str], AfterValidator(_libpq)] = Field(
+        default_factory=dict
+    )
 
     @property
     def address(self) -> tuple[str, int, str]:

@@ -19,7 +19,7 @@ _REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 
 def plain(connection: ConnectionSpec) -> dict[str, Any]:
     """JSON-able form with the secrets in clear: for encryption and for the local API only."""
-    data = connection.model_dump(mode="json", exclude_none=True)
+    data = connection.model_dump(mode="json", exclude_none=True, by_alias=True)
     return {**data, **{name: getattr(connection, name).get_secret_value() for name in SECRET_FIELDS}}
 
 
@@ -48,7 +48,8 @@ def resolve_secrets(connection: ConnectionSpec, env: Mapping[str, str]) -> Conne
     for name in SECRET_FIELDS:
         if name in resolved:
             resolved[name] = SecretStr(resolved[name])
-    return connection.model_copy(update=resolved)
+    own = {field.alias or name: name for name, field in ConnectionSpec.model_fields.items()}
+    return connection.model_copy(update={own[name]: value for name, value in resolved.items()})
 
 
 def _look_up(match: re.Match[str], env: Mapping[str, str]) -> str:

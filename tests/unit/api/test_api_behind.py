@@ -86,3 +86,76 @@ def test_a_source_is_validated_as_before(api: httpx.Client, shop: dict[str, Any]
     assert [f["code"] for f in told["findings"]] == ["table_not_found"]
     told = api.post("validate/source", json={"connection": "shop", "mode": "full_load_only"}).json()
     assert told["ok"], told
+
+
+NAMED = [
+    ({"table": "customers"}, "public.customers"),
+    ({"table": "public.customers"}, "public.customers"),
+    ({"table": '"public"."customers"'}, "public.customers"),
+    ({"schema": "public", "table": "customers"}, "public.customers"),
+    ({"schema": "public", "table": "public.customers"}, "public.customers"),
+    ({"schema": "crm", "table": '"customers"'}, "crm.customers"),
+    ({"schema": '"crm"', "table": "Odd.Name"}, 'crm."Odd.Name"'),
+    ({"table": 'crm."Odd.Name"'}, 'crm."Odd.Name"'),
+]
+
+
+@pytest.mark.parametrize(("named", "meant"), NAMED)
+def test_a_table_is_named_in_either_form(
+    api: httpx.Client, shop: dict[str, Any], named: dict[str, str], meant: str
+) -> None:
+    preview = api.get("schemas/shop/preview", params=named)
+    columns = api.get("schemas/shop/columns", params=named)
+    assert (preview.status_code, columns.status_code) == (200, 200), (preview.text, columns.text)
+    assert preview.json()["table"] == meant
+    assert [c["name"] for c in preview.json()["columns"]] == [c["name"] for c in columns.json()["items"]]
+
+
+@pytest.mark.parametrize("table", ["a.b.c", '"open', "crm.*"])
+def test_names_that_are_none(api: httpx.Client, shop: dict[str, Any], table: str) -> None:
+    for where in ("preview", "columns"):
+        answer = api.get(f"schemas/shop/{where}", params={"table": table})
+        assert (answer.status_code, answer.json()["code"]) == (422, "bad_name")
+
+
+def test_the_own_schema_of_a_connection_is_meant(api: httpx.Client, shop: dict[str, Any]) -> None:
+    place = {**shop, "schema": "crm", "additional_config": {"application_name": "ours", "keepalives": "1"}}
+    kept = api.put("connections/shop", json=place).json()
+    assert (kept["schema"], kept["additional_config"]) == ("crm", place["additional_config"])
+    assert kept == api.get("connections/shop").json()
+    told = api.get("schemas/shop/columns", params={"table": "customers"}).json()["items"]
+    assert [c["name"] for c in told] == ["id", "since"]
+    seen = api.get("schemas/shop/preview", params={"table": "customers"}).json()
+    assert seen["table"] == "crm.customers"
+    api.post("connections", json={"name": "goal", **shop, "database": "postgres"})
+    spec = {"source": "shop", "target": "goal"}
+    assert api.post("pipelines", json={"name": "p", **spec}).json()["spec"]["tables"][0]["name"] == "crm.*"
+    every = api.post("pipelines", json={"name": "q", **spec, "tables": ["*.*"]}).json()
+    assert [t["name"] for t in every["spec"]["tables"]] == ["*.*"]
+    body = {
+        "connections": {"shop": place, "goal": {**shop, "database": "postgres"}},
+        "pipelines": {"r": spec},
+    }
+    planned = api.post("plan", json=body).json()["pipelines"][0]["tables"]
+    assert {t["source"].split(".")[0] for t in planned} == {"crm"}
+
+
+def test_further_settings_reach_the_server(api: httpx.Client, shop: dict[str, Any]) -> None:
+    place = {**shop, "additional_config": {"target_session_attrs": "standby"}}
+    refused = api.post("discovery/discover", json={"connection": place})
+    assert refused.status_code == 503, refused.text
+    assert "standby" in refused.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"options": "-c x=y"}, {"host": "elsewhere"}, {"hostaddr": "10.0.0.1"}, {"service": "x"}, {"passfile": "/etc/passwd"},
+        {"connect_timeout": "0"}, {"keepalives": "yes"}, {"application_name": "a\nb"}, {"sslsni": 1},
+    ],
+)  # fmt: skip
+def test_settings_that_a_connection_may_not_have(
+    api: httpx.Client, place: dict[str, Any], settings: dict[str, Any]
+) -> None:
+    answer = api.post("connections", json={"name": "bad", **place, "additional_config": settings})
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_spec"), answer.text

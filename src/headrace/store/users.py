@@ -37,7 +37,7 @@ _ADMINS_LOCK = 7_237_724
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An account. password: its hash, None for accounts of another issuer (issuer, subject)."""
+    """An account. password: its hash, None for accounts of another issuer (issuer, subject). first: it was the first of all."""
 
     id: str
     email: str
@@ -45,6 +45,7 @@ class User:
     password: str | None
     role: str
     active: bool
+    first: bool
     issuer: str | None
     subject: str | None
     failed_logins: int
@@ -418,6 +419,7 @@ def user_of(r: Row[Any]) -> User:
         r.hashed_password,
         r.role_name,
         r.is_active,
+        r.is_superuser,
         r.issuer,
         r.subject,
         r.failed_logins,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from pydantic import Field, GetJsonSchemaHandler, StrictBool, model_validator
@@ -22,10 +23,13 @@ class ConnectionBody(ConnectionSpec):
         default=None, description="What it may be used for; both, or as it was, when left out"
     )
 
-    def spec(self) -> ConnectionSpec:
-        """The connection alone; Invalid ``unresolved_secret`` when a field still is a reference."""
+    def spec(self, shown: Mapping[str, Any] | None = None) -> ConnectionSpec:
+        """The connection alone; Invalid ``unresolved_secret`` when a field still is a reference.
+
+        shown: how the stored connection is shown; a reference that is shown stands for what is stored.
+        """
         own = {name: getattr(self, name) for name in ConnectionSpec.model_fields}
-        return resolved(ConnectionSpec.model_construct(**own))
+        return resolved(ConnectionSpec.model_construct(**own), shown)
 
 
 class NewConnection(ConnectionBody):
@@ -42,7 +46,7 @@ class PipelineBody(PipelineSpec):
     @model_validator(mode="before")
     @classmethod
     def _older_words(cls, data: Any) -> Any:
-        return _translated(data) if isinstance(data, dict) and data.keys() & _OLDER else data
+        return _translated(data) if isinstance(data, dict) and data.keys() & OLDER else data
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -62,7 +66,7 @@ class PipelineBody(PipelineSpec):
 
 
 # Words of the older design -> what is said instead (ADR 0008).
-_OLDER = frozenset({"frequency_minutes", "enable_full_load", "auto_create_target", "mode"})
+OLDER = frozenset({"frequency_minutes", "enable_full_load", "auto_create_target", "mode"})
 # Of micro-batches, when nothing is said.
 _MINUTES = 5
 _OLDER_MODES = {"batch": "full_load_only", "log": "full_load_and_cdc", "micro-batch": "full_load_and_cdc"}
@@ -140,16 +144,17 @@ class VerifyBody(Model):
     repair: StrictBool = False
 
 
-def resolved(connection: ConnectionSpec) -> ConnectionSpec:
+def resolved(connection: ConnectionSpec, shown: Mapping[str, Any] | None = None) -> ConnectionSpec:
     """The same; Invalid ``unresolved_secret`` where a field is a reference.
 
     References are resolved where the user is: a server that did it would read its own files for strangers.
     """
-    if left := unresolved(connection):
+    known = shown or {}
+    if left := sorted(name for name, text in unresolved(connection).items() if known.get(name) != text):
         raise Invalid(
             "unresolved_secret",
             f"{', '.join(left)}: references are resolved by the command line, not by the server",
             "Send the values; the reference may stand in `references`, for display.",
-            {"fields": sorted(left)},
+            {"fields": left},
         )
     return connection

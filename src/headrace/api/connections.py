@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
+from headrace.api.answered import ConnectionChange
 from headrace.api.answers import ConnectionAnswer, ConnectionTestAnswer, TestedAnswer
-from headrace.api.bodies import ConnectionBody, NewConnection
+from headrace.api.bodies import NewConnection
 from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
@@ -64,12 +65,14 @@ def get(use: Use, id: str, response: Response) -> JSON:
 
 
 @router.put("/connections/{id}", response_model=ConnectionAnswer)
-def put(use: Use, id: str, body: ConnectionBody, response: Response, if_match: IfMatch = None) -> JSON:
-    """Change a connection; a password sent as its mask stays what it was."""
+def put(use: Use, id: str, body: ConnectionChange, response: Response, if_match: IfMatch = None) -> JSON:
+    """Change a connection; a secret sent as it is shown (its mask, its reference) stays what it was."""
     before = use.connection(id)
     require(if_match, _tag(before))
+    body.require_same(before)
     expected = None if if_match is None else int(before["version"])
-    changed = use.put_connection(before["name"], body.spec(), body.references, expected, body.connection_type)
+    spec = body.spec(before)
+    changed = use.put_connection(before["name"], spec, body.references, expected, body.connection_type)
     return _tagged(response, changed)
 
 

@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import JSONResponse
 
+from headrace.api.answered import PipelineChange
 from headrace.api.answers import (
     PipelineAnswer,
     PipelineDetail,
@@ -18,7 +19,7 @@ from headrace.api.answers import (
     SummaryAnswer,
     TableWithTarget,
 )
-from headrace.api.bodies import NewPipeline, PipelineBody, VerifyBody, resolved
+from headrace.api.bodies import NewPipeline, VerifyBody, resolved
 from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
@@ -66,10 +67,11 @@ def get(use: Use, id: str, response: Response) -> JSON:
 
 
 @router.put("/pipelines/{id}", response_model=PipelineDetail)
-def put(use: Use, id: str, body: PipelineBody, response: Response, if_match: IfMatch = None) -> JSON:
+def put(use: Use, id: str, body: PipelineChange, response: Response, if_match: IfMatch = None) -> JSON:
     """Change a pipeline's spec."""
     before = use.pipeline(id)
     require(if_match, _tag(before))
+    body.require_same(before)
     expected = None if if_match is None else int(before["spec_version"])
     return _tagged(response, use.put_pipeline(before["name"], body.spec(), body.start, expected=expected))
 

@@ -45,11 +45,15 @@ def resolve_secrets(connection: ConnectionSpec, env: Mapping[str, str]) -> Conne
     if not found:
         return connection
     resolved: dict[str, Any] = {k: _REFERENCE.sub(lambda m: _look_up(m, env), v) for k, v in found.items()}
-    for name in SECRET_FIELDS:
-        if name in resolved:
-            resolved[name] = SecretStr(resolved[name])
+    return changed(connection, resolved)
+
+
+def changed(connection: ConnectionSpec, values: Mapping[str, Any]) -> ConnectionSpec:
+    """The connection with other values, by the names they have outside."""
     own = {field.alias or name: name for name, field in ConnectionSpec.model_fields.items()}
-    return connection.model_copy(update={own[name]: value for name, value in resolved.items()})
+    hidden = {name: SecretStr(values[name]) for name in SECRET_FIELDS if name in values}
+    given = {**values, **hidden}
+    return connection.model_copy(update={own[name]: value for name, value in given.items()})
 
 
 def _look_up(match: re.Match[str], env: Mapping[str, str]) -> str:

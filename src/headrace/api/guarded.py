@@ -61,7 +61,7 @@ def require_json(headers: Mapping[str, str]) -> None:
     raise Invalid(
         "unsupported_media_type",
         f"The body is {kind[:100]}, not JSON" if kind else "The body does not say that it is JSON",
-        "Send JSON, and the header `Content-Type: application/json`.",
+        "Send JSON, with content-type: application/json.",
     )
 
 

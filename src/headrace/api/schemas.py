@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from headrace.api.answers import FindingAnswer
 from headrace.api.bodies import resolved
@@ -66,6 +68,15 @@ class ValidateBody(Place):
     def _plain(cls, data: Any) -> Any:
         # A connection alone may be the whole body.
         return {"connection": data} if isinstance(data, dict) and "engine" in data else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Either form."""
+        told = handler(schema)
+        _, whole = handler.resolve_ref_schema(told)["properties"]["connection"]["anyOf"]
+        return {"anyOf": [told, whole]}
 
 
 class ColumnAnswer(BaseModel):

@@ -255,7 +255,9 @@ class PipelineSpec(Model):
     target: Name
     mode: Mode = "full_load_and_cdc"
     tables: tuple[Annotated[TableSpec, _OrName()], ...] = Field(
-        default=(TableSpec(name="*.*"),), min_length=1
+        default=(TableSpec(name="*.*"),),
+        min_length=1,
+        description="Left out: every table of the source, or of its connection's own schema",
     )
     exclude: tuple[TablePattern, ...] = ()
     schema_changes: Literal["evolve", "ignore", "pause"] = "evolve"

@@ -88,3 +88,9 @@ def test_the_older_words_are_told() -> None:
     assert {"$ref": "#/components/schemas/ConnectionSpec"} in told["source"]["anyOf"]
     assert "inline" not in told
     assert "batch" not in SCHEMAS["PipelineSpec"]["properties"]["mode"]["enum"]
+
+
+def test_a_connection_alone_may_be_validated() -> None:
+    for body in ({"connection": "shop", "tables": ["a.b"]}, {"connection": PLACE}, PLACE):
+        assert fits("ValidateBody", body) == []
+    assert fits("ValidateBody", {"tables": []})

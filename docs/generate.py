@@ -137,7 +137,8 @@ def _type(schema: Mapping[str, Any]) -> str:
             return f"list of {_type(schema.get('items', {}))}"
         case "object":
             values = [*schema.get("patternProperties", {}).values(), schema.get("additionalProperties", {})]
-            return f"map to {_type(values[0])}"
+            named = ", ".join(f"`{one}`" for one in schema.get("propertyNames", {}).get("enum", ()))
+            return f"map {f'of {named} ' if named else ''}to {_type(values[0])}"
         case "integer" | "number" as word:
             return word + _limits(schema)
         case "string" if schema.get("format") == "password":

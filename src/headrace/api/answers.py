@@ -9,9 +9,10 @@ from pydantic import BaseModel, Field
 
 from headrace.spec.models import Mode
 
-Status = Literal["draft", "starting", "running", "idle", "paused", "stopping", "stopped", "error", "deleted"]
+LivingStatus = Literal["draft", "starting", "running", "idle", "paused", "stopping", "stopped", "error"]
+Status = Literal[LivingStatus, "deleted"]
 Phase = Literal["seeding", "catching_up", "incremental"]
-StatusOrPhase = Literal[Status, Phase]
+StatusOrPhase = Literal[LivingStatus, Phase]
 
 
 class ErrorAnswer(BaseModel):
@@ -44,6 +45,8 @@ class ConnectionAnswer(BaseModel):
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    schema_: str | None = Field(default=None, alias="schema")
+    additional_config: dict[str, str] = Field(default_factory=dict)
     is_active: bool
     version: int
     last_tested_at: datetime | None

@@ -30,6 +30,7 @@ from headrace.api import (
 from headrace.api.beating import beating
 from headrace.api.bounded import Bounded
 from headrace.api.guard import LOOPBACK, Aliases, Hosts
+from headrace.api.heads import Heads
 from headrace.api.request_ids import RequestIds
 from headrace.api.token import ensure_token
 from headrace.auth.gate import Gate
@@ -113,6 +114,7 @@ def bare_app(lifespan: Lifespan | None = None) -> FastAPI:
 def _surround(app: FastAPI, settings: Settings, host: str) -> None:
     """What stands around every request; the last added is the first met."""
     web = settings.web
+    app.add_middleware(Heads)
     app.add_middleware(Bounded, max_bytes=web.max_body_bytes, seconds=web.receive_seconds)
     app.add_middleware(Aliases)
     if web.cors_origins:

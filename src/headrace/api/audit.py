@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
-from headrace.api.scope import JSON, Limit, Offset, Use, paged
+from headrace.api.scope import JSON, EndTime, Limit, Offset, StartTime, Use, paged
 from headrace.control import forms
 from headrace.control.monitoring import window
 from headrace.store.audits import AuditFilter
@@ -42,8 +42,8 @@ def _filter(
     entity_id: Annotated[str | None, Query(max_length=64)] = None,
     action: Annotated[str | None, Query(max_length=32)] = None,
     user: Annotated[str | None, Query(max_length=320, description="Id or name")] = None,
-    start_time: Annotated[datetime | None, Query(description="Since then")] = None,
-    end_time: Annotated[datetime | None, Query(description="Before then")] = None,
+    start_time: StartTime = None,
+    end_time: EndTime = None,
 ) -> AuditFilter:
     return AuditFilter(entity_type, entity_id, action, user, *window(start_time, end_time))
 
@@ -58,7 +58,19 @@ def listed(use: Use, which: Which, limit: Limit = 100, offset: Offset = 0) -> JS
     return paged(items, total, limit, offset)
 
 
-@router.get("/audit/export", response_class=StreamingResponse)
+@router.get(
+    "/audit/export",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "A file",
+            "content": {
+                "application/x-ndjson": {"schema": {"type": "string", "description": "An AuditEntry a line"}},
+                "text/csv": {"schema": {"type": "string", "description": "A head, then a change a line"}},
+            },
+        }
+    },
+)
 def export(use: Use, which: Which, format: Literal["jsonl", "csv"] = "jsonl") -> StreamingResponse:
     """All changes that fit, the oldest first, as a file: JSON lines or CSV."""
     kinds = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8"}

@@ -75,13 +75,14 @@ class TokenBody(Model):
 
 
 class UserAnswer(BaseModel):
-    """An account. external: it comes from another issuer. locked: after too many wrong passwords."""
+    """An account. is_superuser: the first of all. external: of another issuer. locked: after too many wrong passwords."""
 
     id: str
     email: str
     full_name: str
     role: RoleName
     is_active: bool
+    is_superuser: bool
     external: bool
     locked: bool
     last_login_at: datetime | None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, get_args
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import Field, GetJsonSchemaHandler, StrictBool, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from headrace.errors import Invalid
-from headrace.spec.models import ConnectionSpec, Model, Name, PipelineSpec, SpecFile
+from headrace.spec.models import ConnectionSpec, Mode, Model, Name, PipelineSpec, SpecFile
 from headrace.spec.secrets import references as unresolved
 from headrace.store.records import ConnectionKind
 
@@ -20,10 +23,13 @@ class ConnectionBody(ConnectionSpec):
         default=None, description="What it may be used for; both, or as it was, when left out"
     )
 
-    def spec(self) -> ConnectionSpec:
-        """The connection alone; Invalid ``unresolved_secret`` when a field still is a reference."""
+    def spec(self, shown: Mapping[str, Any] | None = None) -> ConnectionSpec:
+        """The connection alone; Invalid ``unresolved_secret`` when a field still is a reference.
+
+        shown: how the stored connection is shown; a reference that is shown stands for what is stored.
+        """
         own = {name: getattr(self, name) for name in ConnectionSpec.model_fields}
-        return resolved(ConnectionSpec.model_construct(**own))
+        return resolved(ConnectionSpec.model_construct(**own), shown)
 
 
 class NewConnection(ConnectionBody):
@@ -40,19 +46,38 @@ class PipelineBody(PipelineSpec):
     @model_validator(mode="before")
     @classmethod
     def _older_words(cls, data: Any) -> Any:
-        return _translated(data) if isinstance(data, dict) and data.keys() & _OLDER else data
+        return _translated(data) if isinstance(data, dict) and data.keys() & OLDER else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """With the older words."""
+        told = handler(schema)
+        properties = handler.resolve_ref_schema(told)["properties"]
+        properties["mode"]["enum"] = [*get_args(Mode), *_OLDER_MODES]
+        properties |= _OLDER_FIELDS
+        return told
 
     def spec(self) -> PipelineSpec:
         """The pipeline's spec alone."""
         own = {name: getattr(self, name) for name in PipelineSpec.model_fields}
-        return PipelineSpec.model_construct(**own)
+        return PipelineSpec.model_construct(self.model_fields_set & own.keys(), **own)
 
 
 # Words of the older design -> what is said instead (ADR 0008).
-_OLDER = frozenset({"frequency_minutes", "enable_full_load", "auto_create_target", "mode"})
+OLDER = frozenset({"frequency_minutes", "enable_full_load", "auto_create_target", "mode"})
 # Of micro-batches, when nothing is said.
 _MINUTES = 5
 _OLDER_MODES = {"batch": "full_load_only", "log": "full_load_and_cdc", "micro-batch": "full_load_and_cdc"}
+_OLDER_FIELDS: dict[str, Any] = {
+    "frequency_minutes": {
+        "anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}],
+        "description": "Older word: `schedule.every` with mode `batch`, `apply.every` else",
+    },
+    "enable_full_load": {"type": "boolean", "description": "Older word: false is mode `cdc_only`"},
+    "auto_create_target": {"type": "boolean", "description": "Older word for `create_target`"},
+}
 
 
 def _translated(data: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +117,18 @@ class NewPipeline(PipelineBody):
         names = {side: f"{data['name']}-{side}" for side in given}
         return {**data, **names, "inline": {names[side]: given[side] for side in given}} if given else data
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """With whole connections."""
+        told = super().__get_pydantic_json_schema__(schema, handler)
+        properties = handler.resolve_ref_schema(told)["properties"]
+        (whole,) = properties.pop("inline")["patternProperties"].values()
+        for side in ("source", "target"):
+            properties[side] = {"anyOf": [properties[side], whole], "title": side.capitalize()}
+        return told
+
 
 class SpecBody(SpecFile):
     """A whole spec, secrets resolved. references: connection -> field -> ``${env:X}``, for display."""
@@ -107,16 +144,17 @@ class VerifyBody(Model):
     repair: StrictBool = False
 
 
-def resolved(connection: ConnectionSpec) -> ConnectionSpec:
+def resolved(connection: ConnectionSpec, shown: Mapping[str, Any] | None = None) -> ConnectionSpec:
     """The same; Invalid ``unresolved_secret`` where a field is a reference.
 
     References are resolved where the user is: a server that did it would read its own files for strangers.
     """
-    if left := unresolved(connection):
+    known = shown or {}
+    if left := sorted(name for name, text in unresolved(connection).items() if known.get(name) != text):
         raise Invalid(
             "unresolved_secret",
             f"{', '.join(left)}: references are resolved by the command line, not by the server",
             "Send the values; the reference may stand in `references`, for display.",
-            {"fields": sorted(left)},
+            {"fields": left},
         )
     return connection

@@ -7,14 +7,16 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, SecretStr
 
+from headrace.api.answered import ConnectionChange
 from headrace.api.answers import ConnectionAnswer, ConnectionTestAnswer, TestedAnswer
-from headrace.api.bodies import ConnectionBody, NewConnection
+from headrace.api.bodies import NewConnection
 from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
 from headrace.api.schemas import DiscoveredTable
 from headrace.api.scope import JSON, Limit, Offset, Use, paged
 from headrace.secrecy import MASK
+from headrace.store.records import ConnectionKind
 
 router = APIRouter(tags=["connections"], route_class=Guarded)
 Sort = Literal["name", "-name", "host", "-host", "created_at", "-created_at", "updated_at", "-updated_at"]
@@ -33,7 +35,7 @@ def listed(
     q: Annotated[str | None, Query(max_length=200, description="Part of the name, host or database")] = None,
     engine: Annotated[str | None, Query(max_length=32)] = None,
     connection_type: Annotated[
-        Literal["source", "target"] | None, Query(description="Those that may be one")
+        ConnectionKind | None, Query(description="Those that may be one; `both`: that may be either")
     ] = None,
     sort: Sort = "name",
     limit: Limit = 100,
@@ -64,14 +66,16 @@ def get(use: Use, id: str, response: Response) -> JSON:
 
 
 @router.put("/connections/{id}", response_model=ConnectionAnswer)
-def put(use: Use, id: str, body: ConnectionBody, response: Response, if_match: IfMatch = None) -> JSON:
+def put(use: Use, id: str, body: ConnectionChange, response: Response, if_match: IfMatch = None) -> JSON:
     """Change a connection; a password that is left out, or sent as an answer shows it, stays what it was."""
     before = use.connection(id)
     require(if_match, _tag(before))
-    if "password" not in body.model_fields_set or body.password.get_secret_value() == before["password"]:
+    body.require_same(before)
+    if "password" not in body.model_fields_set:
         body = body.model_copy(update={"password": SecretStr(MASK)})
     expected = None if if_match is None else int(before["version"])
-    changed = use.put_connection(before["name"], body.spec(), body.references, expected, body.connection_type)
+    spec = body.spec(before)
+    changed = use.put_connection(before["name"], spec, body.references, expected, body.connection_type)
     return _tagged(response, changed)
 
 

@@ -20,6 +20,7 @@ Config = dict[Text, Setting]
 Name = Annotated[str, InPath(min_length=1, max_length=500)]
 Force = Annotated[bool, Query(description="Also one that belongs to a pipeline")]
 Sort = Literal["name", "-name", "type", "-type", "state", "-state"]
+_CONNECTS = "The same by Kafka Connect's own name, which counts first"
 _EXAMPLE = {
     "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
     "database.hostname": "db1.internal",
@@ -238,9 +239,15 @@ def restart(
     name: Name,
     include_tasks: Annotated[bool, Query(description="Its tasks too")] = True,
     only_failed: Annotated[bool, Query(description="Only what has failed")] = False,
+    connects_tasks: Annotated[bool | None, Query(alias="includeTasks", description=_CONNECTS)] = None,
+    connects_failed: Annotated[bool | None, Query(alias="onlyFailed", description=_CONNECTS)] = None,
 ) -> JSON:
     """Restart it."""
-    return use.restart(name, include_tasks, only_failed)
+    return use.restart(
+        name,
+        include_tasks if connects_tasks is None else connects_tasks,
+        only_failed if connects_failed is None else connects_failed,
+    )
 
 
 @router.get("/connectors/{name}/status", response_model=StatusAnswer)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import re
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -16,7 +17,9 @@ from headrace.api.request_ids import pipeline_of
 from headrace.auth import rights
 from headrace.auth.gate import Gate, Knock
 from headrace.auth.principal import Principal
+from headrace.errors import Invalid
 
+_JSON = re.compile(r"application/([\w.+-]+\+)?json")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
@@ -27,7 +30,8 @@ class Guarded(APIRoute):
         """The route's own handler behind the guard."""
         handler = super().get_route_handler()
         (method,) = (self.methods or set()) - {"HEAD"}
-        permission = rights.needed(method, self.path)
+        permission = rights.needed(method, self.path_format)
+        takes_json = self.body_field is not None
 
         async def guarded(request: Request) -> Response:
             gate: Gate = request.app.state.gate
@@ -38,12 +42,27 @@ class Guarded(APIRoute):
                 else:
                     principal = await run_in_threadpool(gate.enter, knocked, permission)
             request.state.principal = principal
+            if takes_json:
+                require_json(request.headers)
             with acting(actor(request, principal)):
                 if principal is None:
                     return await handler(request)
                 return await once(request, principal.id, request.app.state.store, handler)
 
         return guarded
+
+
+def require_json(headers: Mapping[str, str]) -> None:
+    """Nothing where there is no body, or one of JSON; Invalid ``unsupported_media_type`` else."""
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    empty = headers.get("content-length", "0") == "0" and "transfer-encoding" not in headers
+    if empty or _JSON.fullmatch(kind):
+        return
+    raise Invalid(
+        "unsupported_media_type",
+        f"The body is {kind[:100]}, not JSON" if kind else "The body does not say that it is JSON",
+        "Send JSON, with content-type: application/json.",
+    )
 
 
 def knock(request: HTTPConnection) -> Knock:

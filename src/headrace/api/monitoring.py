@@ -9,16 +9,14 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel
 
-from headrace.api.answers import ErrorAnswer, LagAnswer, Phase, Status
+from headrace.api.answers import ErrorAnswer, LagAnswer, Phase, Status, StatusOrPhase
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
-from headrace.api.scope import JSON, Limit, Offset, paged
+from headrace.api.scope import JSON, EndTime, Limit, Offset, StartTime, paged
 from headrace.api.scope import Use as Cases
 from headrace.control.monitoring import Monitoring, aware
 
 router = APIRouter(tags=["monitoring"], route_class=Guarded)
-StartTime = Annotated[datetime | None, Query(description="Since then; UTC unless it has a zone")]
-EndTime = Annotated[datetime | None, Query(description="Before then")]
 TEXT = "text/plain; version=1.0.0; charset=utf-8"
 
 
@@ -275,7 +273,7 @@ def logs(
 @router.get("/monitoring/pipelines", response_model=Page[PipelineFigures])
 def pipelines(
     use: Use,
-    status: Annotated[str | None, Query(max_length=16, description="Status or phase")] = None,
+    status: Annotated[StatusOrPhase | None, Query(description="Status or phase")] = None,
     q: Annotated[str | None, Query(max_length=63, description="Part of the name")] = None,
     sort: Literal["name", "-name", "lag", "-lag"] = "name",
     limit: Limit = 100,

@@ -68,6 +68,7 @@ _SAID = {
     "409": "Something else holds it, or it exists already",
     "412": "The world is not ready for it, or it was changed since it was read",
     "413": "The body is too large",
+    "415": "The body is not JSON",
     "422": "What was sent is invalid",
     "429": "Asked too often",
     "500": "Headrace failed, or Kafka Connect did",
@@ -138,11 +139,11 @@ def _complete(operation: JSON, method: str, path: str) -> None:
     responses = operation["responses"]
     responses.pop("422", None)
     for status in _SAID:
-        if _possible(status, method, path, public):
+        if _possible(status, method, path, public, body is not None):
             responses.setdefault(status, {"$ref": f"#/components/responses/Problem{status}"})
 
 
-def _possible(status: str, method: str, path: str, public: bool) -> bool:
+def _possible(status: str, method: str, path: str, public: bool, takes_body: bool) -> bool:
     connect = re.match(r"/(connectors|connector-plugins|validate/debezium)", path) is not None
     match status:
         case "400" | "500":
@@ -151,8 +152,8 @@ def _possible(status: str, method: str, path: str, public: bool) -> bool:
             return not public or path.startswith("/auth/")
         case "408" | "413":
             return method in ("post", "put", "patch")
-        case "404":
-            return True
+        case "415":
+            return takes_body
         case _:
             return True
 

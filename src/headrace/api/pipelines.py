@@ -8,6 +8,7 @@ import orjson
 from fastapi import APIRouter, Body, Query, Response
 from fastapi.responses import JSONResponse
 
+from headrace.api.answered import PipelineChange
 from headrace.api.answers import (
     PipelineAnswer,
     PipelineDetail,
@@ -18,12 +19,13 @@ from headrace.api.answers import (
     SummaryAnswer,
     TableWithTarget,
 )
-from headrace.api.bodies import NewPipeline, PipelineBody, VerifyBody, resolved
+from headrace.api.bodies import NewPipeline, VerifyBody, resolved
 from headrace.api.etags import IfMatch, etag, require
 from headrace.api.guarded import Guarded
 from headrace.api.paging import Page
 from headrace.api.scope import JSON, Limit, Offset, Use, paged
-from headrace.errors import Conflict, NotFound
+from headrace.errors import Conflict, Invalid, NotFound
+from headrace.spec.patterns import parse_table
 
 router = APIRouter(tags=["pipelines"], route_class=Guarded)
 Sort = Literal[
@@ -65,10 +67,11 @@ def get(use: Use, id: str, response: Response) -> JSON:
 
 
 @router.put("/pipelines/{id}", response_model=PipelineDetail)
-def put(use: Use, id: str, body: PipelineBody, response: Response, if_match: IfMatch = None) -> JSON:
+def put(use: Use, id: str, body: PipelineChange, response: Response, if_match: IfMatch = None) -> JSON:
     """Change a pipeline's spec."""
     before = use.pipeline(id)
     require(if_match, _tag(before))
+    body.require_same(before)
     expected = None if if_match is None else int(before["spec_version"])
     return _tagged(response, use.put_pipeline(before["name"], body.spec(), body.start, expected=expected))
 
@@ -139,16 +142,23 @@ def verify(use: Use, id: str, body: Annotated[VerifyBody | None, Body()] = None)
     return use.verify(id, wanted.table, wanted.repair)
 
 
-@router.post("/pipelines/{id}/tables/{table}/resync", status_code=202, response_model=RequestAnswer)
+@router.post("/pipelines/{id}/tables/{table:path}/resync", status_code=202, response_model=RequestAnswer)
 def resync(use: Use, id: str, table: str) -> JSON:
     """Ask for the exact reload of one table; follow it at ``requests/{id}``."""
     return use.resync(id, table)
 
 
-@router.post("/pipelines/{id}/tables/{table}/verify", status_code=202, response_model=RequestAnswer)
+@router.post("/pipelines/{id}/tables/{table:path}/verify", status_code=202, response_model=RequestAnswer)
 def verify_table(use: Use, id: str, table: str, body: Annotated[VerifyBody | None, Body()] = None) -> JSON:
     """Ask for a comparison of one table; follow it at ``requests/{id}``."""
-    return use.verify(id, table, body.repair if body else False)
+    wanted = body or VerifyBody()
+    if wanted.table is not None and parse_table(wanted.table) != parse_table(table):
+        raise Invalid(
+            "two_tables",
+            f"The path names {table}, the body {wanted.table}",
+            "Leave `table` out of the body, or POST it to pipelines/{id}/verify.",
+        )
+    return use.verify(id, table, wanted.repair)
 
 
 def _tag(pipeline: JSON) -> str:

@@ -12,7 +12,9 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Mount
 
+from headrace.api.heads import STREAMS
 from headrace.errors import Bug, Denied, HeadraceError, Invalid, NotFound
 from headrace.spec import problems
 
@@ -26,8 +28,8 @@ STATUS = {
     "too_many": 429,
     "bug": 500,
 }
-# What was sent to prove who one is does not do.
-UNPROVEN = frozenset({"unauthorized", "wrong_login"})
+# 401: what was sent to prove who one is does not do.
+_BY_CODE = {"unauthorized": 401, "wrong_login": 401, "unsupported_media_type": 415}
 # What FastAPI says of a body that Python's parser refuses.
 _UNREADABLE = "There was an error parsing the body"
 # A request is not a spec, and who sends it has the API before them, not the command line.
@@ -41,9 +43,7 @@ def problem(error: HeadraceError, status: int | None = None, *, close: bool = Fa
     close: end the connection after it, for the rest of the request is not read.
     """
     # What Kafka Connect answered is kept where it said so itself.
-    code = (
-        status or error.context.get("http_status") or (401 if error.code in UNPROVEN else STATUS[error.kind])
-    )
+    code = status or error.context.get("http_status") or _BY_CODE.get(error.code) or STATUS[error.kind]
     body = {
         "type": f"urn:headrace:error:{error.code}",
         "title": error.code.replace("_", " "),
@@ -78,8 +78,10 @@ async def _malformed(_request: Request, error: Exception) -> JSONResponse:
     return problem(replace(invalid, guidance=_GUIDANCE))
 
 
-async def _http(_request: Request, error: Exception) -> JSONResponse:
+async def _http(request: Request, error: Exception) -> JSONResponse:
     raised = cast(HTTPException, error)
+    if raised.status_code == 405:
+        return _not_allowed(request)
     if raised.status_code == 400 and raised.detail == _UNREADABLE:
         return problem(
             Invalid("bad_body", "The body cannot be read", "Send JSON with numbers of a usual size.")
@@ -88,6 +90,27 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     kind = kinds.get(raised.status_code, Bug if raised.status_code >= 500 else Invalid)
     words = str(raised.detail).lower().replace(" ", "_")
     return problem(kind(words, str(raised.detail), "See /api/v1/openapi.json."), raised.status_code)
+
+
+def _not_allowed(request: Request) -> JSONResponse:
+    allowed = ", ".join(_methods(request))
+    refused = Invalid(
+        "method_not_allowed", f"{request.method} is not a method of this path", f"Use {allowed}."
+    )
+    answer = problem(refused, 405)
+    answer.headers["allow"] = allowed
+    return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """What the path of a request takes; of files, which are mounted, only reading."""
+    routes = [r for r in request.app.routes if not isinstance(r, Mount)]
+    found = [
+        method
+        for method in ("GET", "POST", "PUT", "PATCH", "DELETE")
+        if any(r.matches({**request.scope, "method": method})[0] == Match.FULL for r in routes)
+    ] or ["GET"]
+    return [*found, "HEAD"] if "GET" in found and request.url.path not in STREAMS else found
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

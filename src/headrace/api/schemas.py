@@ -6,15 +6,17 @@ from datetime import datetime
 from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Query, Request
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from headrace.api.answers import FindingAnswer
 from headrace.api.bodies import resolved
 from headrace.api.guarded import Guarded
 from headrace.api.scope import JSON
 from headrace.control.browsing import Browsing
+from headrace.errors import Finding
 from headrace.spec.models import ConnectionSpec, Mode, Model, TablePattern
-from headrace.spec.names import TableName
 from headrace.store import Store
 
 router = APIRouter(tags=["schemas"], route_class=Guarded)
@@ -24,6 +26,17 @@ Database = Annotated[
     str | None, Query(min_length=1, max_length=255, description="Another database of the server")
 ]
 SchemaName = Annotated[str | None, Query(min_length=1, max_length=255)]
+
+TableParameter = Annotated[
+    str,
+    Query(min_length=1, max_length=600, description="schema.table, or a name alone; quoted as in SQL or not"),
+]
+TableSchema = Annotated[
+    str | None,
+    Query(
+        min_length=1, max_length=255, description="Of a name alone; else the connection's own, else `public`"
+    ),
+]
 
 
 class Place(Model):
@@ -55,6 +68,15 @@ class ValidateBody(Place):
     def _plain(cls, data: Any) -> Any:
         # A connection alone may be the whole body.
         return {"connection": data} if isinstance(data, dict) and "engine" in data else data
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Either form."""
+        told = handler(schema)
+        _, whole = handler.resolve_ref_schema(told)["properties"]["connection"]["anyOf"]
+        return {"anyOf": [told, whole]}
 
 
 class ColumnAnswer(BaseModel):
@@ -219,43 +241,41 @@ def tables(
 def columns(
     use: Use,
     connection_id: str,
-    table: Annotated[
-        str, Query(min_length=1, max_length=255, description="The table's name, as it is stored")
-    ],
-    schema: Annotated[str, Query(min_length=1, max_length=255)] = "public",
+    table: TableParameter,
+    schema: TableSchema = None,
     database: Database = None,
     refresh: Refresh = False,
 ) -> JSON:
     """Columns of a table."""
-    return use.columns(connection_id, TableName(schema, table), database, refresh)
+    return use.columns(connection_id, table, schema, database, refresh)
 
 
 @router.get("/schemas/{connection_id}/preview", response_model=Preview)
 def preview(
     use: Use,
     connection_id: str,
-    table: Annotated[str, Query(min_length=1, max_length=600, description="schema.table")],
+    table: TableParameter,
+    schema: TableSchema = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     database: Database = None,
 ) -> JSON:
     """The first rows of a table; columns that a pipeline masks are masked here too."""
-    return use.preview(connection_id, table, limit, database)
+    return use.preview(connection_id, table, limit, database, schema)
 
 
 @router.post("/validate/source", response_model=Validated)
 def validate_source(use: Use, store: Kept, body: ValidateBody) -> JSON:
     """Every finding about a database as a source."""
-    return _validated(use, store, body, "source")
+    return _validated(use.validate_source(body.spec(store), body.tables, body.mode))
 
 
 @router.post("/validate/destination", response_model=Validated)
 def validate_destination(use: Use, store: Kept, body: ValidateBody) -> JSON:
-    """Every finding about a database as a target."""
-    return _validated(use, store, body, "destination")
+    """Every finding about a database as a target: of its tables what can be told without a source."""
+    return _validated(use.validate_target(body.spec(store), body.tables, body.mode))
 
 
-def _validated(use: Browsing, store: Store, body: ValidateBody, side: str) -> JSON:
-    found = use.validate(side, body.spec(store), body.tables, body.mode)
+def _validated(found: list[Finding]) -> JSON:
     return {
         "ok": not any(f.severity == "error" for f in found),
         "findings": [f.as_dict() for f in found],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Query, Request
@@ -11,6 +12,8 @@ from headrace.control.cases import Cases
 
 JSON = dict[str, Any]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many items")]
+StartTime = Annotated[datetime | None, Query(description="Since then; UTC unless it has a zone")]
+EndTime = Annotated[datetime | None, Query(description="Before then; UTC unless it has a zone")]
 Offset = Annotated[int, Query(ge=0, le=2**53, description="Skip so many items")]
 
 

@@ -92,7 +92,9 @@ def _spec(body: SpecBody) -> SpecFile:
     # The models are valid each; what holds between them is checked where the YAML is checked as well.
     data: dict[str, Any] = {
         "connections": {name: plain(resolved(c)) for name, c in body.connections.items()},
-        "pipelines": {name: p.model_dump(mode="json") for name, p in body.pipelines.items()},
+        "pipelines": {
+            name: p.model_dump(mode="json", exclude_unset=True) for name, p in body.pipelines.items()
+        },
     }
     return spec_from(data)
 

@@ -20,7 +20,7 @@ from headrace.store.users import User
 router = APIRouter(tags=["users"], route_class=Guarded)
 FullName = Annotated[str, Field(max_length=255)]
 Sort = Literal[
-    "email", "-email", "full_name", "-full_name", "role_name", "-role_name",
+    "email", "-email", "full_name", "-full_name", "role", "-role", "role_name", "-role_name",
     "created_at", "-created_at", "last_login_at", "-last_login_at",
 ]  # fmt: skip
 

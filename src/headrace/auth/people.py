@@ -168,6 +168,7 @@ def form(user: User) -> JSON:
         "full_name": user.full_name,
         "role": user.role,
         "is_active": user.active,
+        "is_superuser": user.first,
         "external": user.issuer is not None,
         "locked": user.locked_until is not None and user.locked_until > now(),
         "last_login_at": user.last_login_at.isoformat() if user.last_login_at else None,

@@ -86,7 +86,9 @@ def body_of(file: str) -> dict[str, Any]:
     kept = {name: references(c) for name, c in spec.connections.items()}
     return {
         "connections": {n: plain(resolve_secrets(c, os.environ)) for n, c in spec.connections.items()},
-        "pipelines": {name: p.model_dump(mode="json") for name, p in spec.pipelines.items()},
+        "pipelines": {
+            name: p.model_dump(mode="json", exclude_unset=True) for name, p in spec.pipelines.items()
+        },
         "references": {name: found for name, found in kept.items() if found},
     }
 

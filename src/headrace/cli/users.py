@@ -27,6 +27,8 @@ def register(app: typer.Typer) -> None:
         list=list_users,
         add=add_user,
         change=change_user,
+        disable=disable_user,
+        enable=enable_user,
         delete=delete_user,
         unlock=unlock_user,
     )
@@ -81,6 +83,21 @@ def change_user(
     if not given:
         raise Invalid("nothing_to_change", "Nothing to change was named", "See headrace users change --help.")
     session.answer(session.api.put(f"users/{path_part(user)}", given), lambda u: _show_users([u]))
+
+
+def disable_user(session: Session, user: User) -> None:
+    """Nobody enters by the account: its sessions end, its API tokens rest."""
+    _set_active(session, user, False, "is disabled.")
+
+
+def enable_user(session: Session, user: User) -> None:
+    """The account may be used again, its API tokens as well."""
+    _set_active(session, user, True, "may be used again.")
+
+
+def _set_active(session: Session, user: str, active: bool, said: str) -> None:
+    changed = session.api.put(f"users/{path_part(user)}", {"is_active": active})
+    session.answer(changed, lambda u: show.line(f"{u['email']} {said}"))
 
 
 def delete_user(session: Session, user: User) -> None:

@@ -16,6 +16,7 @@ from headrace.settings import Settings
 from headrace.spec.load import same_database
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
 from headrace.spec.names import TableName
+from headrace.spec.patterns import settled
 from headrace.store import Store
 from headrace.store.records import Pipeline
 
@@ -69,6 +70,7 @@ class Plans:
 
     def intents(self, spec: SpecFile, start: bool) -> list[Intent]:
         """One per pipeline. Raises Conflict ``being_deleted`` and ``needs_new_pipeline``."""
+        spec = settled(spec)
         intents = []
         for name, wanted in spec.pipelines.items():
             source, target, before = (

@@ -13,10 +13,9 @@ from headrace.engines.model import Table, TableName
 from headrace.engines.postgres import browse, catalog, checks_source, checks_target
 from headrace.engines.postgres.connection import connect
 from headrace.engines.postgres.pool import Pool
-from headrace.errors import Finding, HeadraceError, NotFound
-from headrace.plan.routes import routes
+from headrace.errors import Finding, NotFound
 from headrace.spec.models import ConnectionSpec, PipelineSpec
-from headrace.spec.patterns import deciding, parse_table, select
+from headrace.spec.patterns import deciding, every_table, parse_name, select, table_named
 from headrace.store import Store
 from headrace.store.records import Connection
 
@@ -63,19 +62,30 @@ class Browsing:
         return _answer(connection, [{k: v for k, v in t.items() if k != "columns"} for t in chosen], when)
 
     def columns(
-        self, name: str, table: TableName, database: str | None = None, refresh: bool = False
+        self,
+        name: str,
+        table: str,
+        schema: str | None = None,
+        database: str | None = None,
+        refresh: bool = False,
     ) -> JSON:
-        """Columns of a table; NotFound ``no_such_table``."""
+        """Columns of a table, named as for ``preview``; NotFound ``no_such_table``."""
+        wanted = _table(self._store.connection(name), table, schema)
         connection, tables, when = self._tables(name, database, refresh)
-        found = next((t for t in tables if t["name"] == str(table)), None)
+        found = next((t for t in tables if t["name"] == str(wanted)), None)
         if found is None:
-            raise _no_table(table)
+            raise _no_table(wanted)
         return _answer(connection, found["columns"], when)
 
-    def preview(self, name: str, table: str, limit: int, database: str | None = None) -> JSON:
-        """The first rows as text; columns that a pipeline masks are masked here too. NotFound ``no_such_table``."""
+    def preview(
+        self, name: str, table: str, limit: int, database: str | None = None, schema: str | None = None
+    ) -> JSON:
+        """The first rows as text; columns that a pipeline masks are masked here too. NotFound ``no_such_table``.
+
+        table: ``schema.table``, or the name in ``schema``, or in the connection's own schema (else ``public``).
+        """
         connection = self._store.connection(name)
-        wanted = parse_table(table)
+        wanted = _table(connection, table, schema)
         with self._pool.use(_login(connection.spec, database)) as conn:
             described = catalog.describe(conn, [wanted])
             if not described:
@@ -90,47 +100,38 @@ class Browsing:
         with self._pool.use(login(spec)) as conn:
             return [discovery.table(t) for t in catalog.describe(conn)]
 
-    def validate(self, side: str, spec: ConnectionSpec, tables: Sequence[str], mode: str) -> list[Finding]:
-        """Every finding about a database as ``source`` or ``destination``, before there is a pipeline."""
+    def validate_source(self, spec: ConnectionSpec, tables: Sequence[str], mode: str) -> list[Finding]:
+        """Every finding about a database as a source, before there is a pipeline. tables: all, when none is named."""
         where = login(spec)
-        try:
+        wanted = _pipeline(tables or [t.name for t in every_table(spec)], mode)
+
+        def check() -> list[Finding]:
             with connect(where) as conn:
                 everything = catalog.tables(conn)
-                wanted = _pipeline(tables, mode)
-                chosen = [n for n, _ in select(wanted, everything)] if everything and side == "source" else []
+                chosen = [n for n, _ in select(wanted, everything)] if everything else []
                 described = catalog.describe(conn, chosen) if chosen else []
-        except HeadraceError as error:
-            return [
-                Finding(
-                    error.code,
-                    "error",
-                    "source" if side == "source" else "target",
-                    error.message,
-                    error.guidance,
-                )
-            ]
-        if side == "source":
-            return collect(
-                at(
-                    "source",
-                    lambda: checks_source.check(
-                        where,
-                        described,
-                        slot="headrace_new",
-                        publication=None,
-                        replica_identity=wanted.replica_identity,
-                        mode=wanted.mode,
-                    ),
-                )
+            return checks_source.check(
+                where,
+                described,
+                slot="headrace_new",
+                publication=None,
+                replica_identity=wanted.replica_identity,
+                mode=wanted.mode,
             )
-        planned = routes(wanted, described)
+
+        return collect(at("source", check))
+
+    def validate_target(self, spec: ConnectionSpec, tables: Sequence[str], mode: str) -> list[Finding]:
+        """Every finding about a database as a target, before there is a source.
+
+        tables: those that would be written; of a pattern only its schema can be looked at.
+        """
+        where, patterns = login(spec), [parse_name(text) for text in tables]
+        named = [p.table() for p in patterns if p.explicit]
+        schemas = {p.schema.text for p in patterns if not p.explicit and not p.schema.wild}
+        creates = mode != "cdc_only"
         return collect(
-            at(
-                "target",
-                lambda: checks_target.check(
-                    where, planned, create_target=True, fresh={r.target for r in planned}, pipeline="new"
-                ),
-            )
+            at("target", lambda: checks_target.check_alone(where, named, schemas, create_target=creates))
         )
 
     def _tables(
@@ -167,10 +168,13 @@ class Browsing:
 
 
 def _pipeline(tables: Sequence[str], mode: str) -> PipelineSpec:
-    data: JSON = {"source": "source", "target": "target", "mode": mode}
-    if tables:
-        data["tables"] = list(tables)
-    return PipelineSpec.model_validate(data)
+    return PipelineSpec.model_validate(
+        {"source": "source", "target": "target", "mode": mode, "tables": list(tables)}
+    )
+
+
+def _table(connection: Connection, table: str, schema: str | None) -> TableName:
+    return table_named(table, schema, connection.spec.default_schema or "public")
 
 
 def _login(spec: ConnectionSpec, database: str | None) -> Any:

@@ -16,7 +16,8 @@ from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
 from headrace.spec.names import TableName
 from headrace.spec.patterns import near_names, parse_table
-from headrace.spec.secrets import masked
+from headrace.spec.secrets import changed, masked, plain
+from headrace.spec.secrets import references as unresolved
 from headrace.store import Store
 from headrace.store.audits import AuditFilter
 from headrace.store.records import Connection, ConnectionKind, Pipeline
@@ -375,14 +376,23 @@ class Cases:
         expected: int | None = None,
         kind: ConnectionKind | None = None,
     ) -> JSON:
-        """Create or change a connection. kind: None leaves it. A password that is the mask of an answer stays what it was."""
+        """Create or change a connection. kind: None leaves it. What is as an answer shows it (a mask, a reference) stays."""
         if spec.password.get_secret_value() == MASK and self._known(name):
             old = self._store.connection(name)
-            spec = spec.model_copy(update={"password": old.spec.password})
-            references = {**old.references, **references}
+            spec = changed(spec, {"password": old.spec.password.get_secret_value()})
+            references = {**{k: v for k, v in old.references.items() if k == "password"}, **references}
+        if kept := self._shown(name, spec):
+            stored = plain(self._store.connection(name).spec)
+            spec = changed(spec, {field: stored[field] for field in kept})
+            references = {**kept, **references}
         with self._store.together():
             self._put_connection(name, spec, references, expected, kind)
             return self.connection(name)
+
+    def _shown(self, name: str, spec: ConnectionSpec) -> dict[str, str]:
+        """Field -> reference, of those that the spec has as the stored connection is shown."""
+        old = self._known(name)
+        return dict(unresolved(spec).items() & old.references.items()) if old else {}
 
     def _put_connection(
         self,

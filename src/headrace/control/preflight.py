@@ -53,6 +53,7 @@ def login(spec: ConnectionSpec) -> Login:
         ca=spec.ca,
         cert=spec.cert,
         key=spec.key,
+        further=tuple(sorted(spec.additional_config.items())),
     )
 
 

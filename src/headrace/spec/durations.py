@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -39,4 +39,15 @@ def _validated(value: Any) -> float:
         ) from None
 
 
-Seconds = Annotated[float, BeforeValidator(_validated), PlainSerializer(format_duration, return_type=str)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(_validated),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": rf"^{_WHOLE.pattern}$".replace(r"\d", "[0-9]"),
+            "examples": _ACCEPTED[:1],
+        }
+    ),
+]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -11,14 +12,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     SecretStr,
     StrictBool,
     StringConstraints,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from headrace.spec.durations import Seconds
 from headrace.spec.expressions import require_whole
@@ -34,6 +38,23 @@ Engine = Literal[
 ]  # fmt: skip
 Mode = Literal["full_load_only", "cdc_only", "full_load_and_cdc"]
 Mask = Literal["sha256", "redact", "null"]
+
+LibpqSetting = Literal[
+    "application_name", "connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
+    "tcp_user_timeout", "target_session_attrs", "gssencmode", "channel_binding", "sslsni",
+    "ssl_min_protocol_version", "ssl_max_protocol_version",
+]  # fmt: skip
+# Nothing here says where we log in or as whom, or names a file: the server's own are not the caller's to read.
+_LIBPQ: dict[str, str] = {
+    "application_name": r"[ -~]{1,63}",
+    "connect_timeout": r"[1-9][0-9]?",
+    **dict.fromkeys(("keepalives", "sslsni"), "[01]"),
+    **dict.fromkeys(("keepalives_idle", "keepalives_interval", "keepalives_count"), "[0-9]{1,5}"),
+    "tcp_user_timeout": "[0-9]{1,7}",
+    "target_session_attrs": "any|read-write|read-only|primary|standby|prefer-standby",
+    **dict.fromkeys(("gssencmode", "channel_binding"), "disable|prefer|require"),
+    **dict.fromkeys(("ssl_min_protocol_version", "ssl_max_protocol_version"), r"TLSv1(\.[123])?"),
+}
 
 # What of each field this release carries out; the rest of the contract comes with later releases.
 SUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -113,7 +134,16 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1)]
 TablePattern = Annotated[str, AfterValidator(_pattern)]
 TargetName = Annotated[str, AfterValidator(_target)]
-Setting = Annotated[str, BeforeValidator(_setting)]
+Setting = Annotated[
+    str,
+    BeforeValidator(_setting),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}]}),
+]
+MaskWord = Annotated[
+    Mask,
+    BeforeValidator(_mask_word),
+    WithJsonSchema({"anyOf": [{"type": "string", "enum": list(get_args(Mask))}, {"type": "null"}]}),
+]
 
 
 class Model(BaseModel):
@@ -122,8 +152,23 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
+def _libpq(given: dict[Any, str]) -> dict[Any, str]:
+    for name, value in given.items():
+        if not re.fullmatch(_LIBPQ[name], value):
+            raise PydanticCustomError(
+                "bad_setting",
+                "{name} cannot have this value",
+                {"name": name, "accepted": [_LIBPQ[name]]},
+            )
+    return given
+
+
 class ConnectionSpec(Model):
-    """Where a database is and who we are there. The password shows in no repr and no dump."""
+    """Where a database is and who we are there. The password shows in no repr and no dump.
+
+    ``schema``: the one that is meant where none is named; a pipeline without ``tables`` takes its tables.
+    ``additional_config``: further settings of libpq for the logins of Headrace itself.
+    """
 
     engine: Annotated[Engine, AfterValidator(_engine)]
     host: Text
@@ -135,6 +180,13 @@ class ConnectionSpec(Model):
     ca: Text | None = None
     cert: Text | None = None
     key: Text | None = None
+    # BaseModel has something called schema.
+    default_schema: Annotated[str, StringConstraints(min_length=1, max_length=63)] | None = Field(
+        default=None, alias="schema"
+    )
+    additional_config: Annotated[dict[LibpqSetting, str], AfterValidator(_libpq)] = Field(
+        default_factory=dict
+    )
 
     @property
     def address(self) -> tuple[str, int, str]:
@@ -163,7 +215,7 @@ class TableSpec(Model):
     name: TablePattern
     target: TargetName | None = None
     columns: ColumnsSpec | None = None
-    mask: dict[Text, Annotated[Mask, BeforeValidator(_mask_word)]] = Field(default_factory=dict)
+    mask: dict[Text, MaskWord] = Field(default_factory=dict)
     where: Annotated[Text, AfterValidator(_filter)] | None = None
 
     @model_validator(mode="before")
@@ -172,10 +224,18 @@ class TableSpec(Model):
         return {"name": value} if isinstance(value, str) else value
 
 
+class _OrName:
+    """Tells in a JSON schema that a name alone is an entry as well."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string"}, handler(schema)]}
+
+
 class ApplySpec(Model):
     """How changes are applied: continuously (``every: 0s``), or gathered (later)."""
 
-    every: Seconds = 0.0
+    every: Seconds = Field(default=0.0, json_schema_extra={"default": "0s"})
 
     @field_validator("every")
     @classmethod
@@ -206,7 +266,11 @@ class PipelineSpec(Model):
     source: Name
     target: Name
     mode: Mode = "full_load_and_cdc"
-    tables: tuple[TableSpec, ...] = Field(default=(TableSpec(name="*.*"),), min_length=1)
+    tables: tuple[Annotated[TableSpec, _OrName()], ...] = Field(
+        default=(TableSpec(name="*.*"),),
+        min_length=1,
+        description="Left out: every table of the source, or of its connection's own schema",
+    )
     exclude: tuple[TablePattern, ...] = ()
     schema_changes: Literal["evolve", "ignore", "pause"] = "evolve"
     deletes: Literal["hard", "soft", "ignore"] = "hard"

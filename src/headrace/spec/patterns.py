@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headrace.errors import Invalid
-from headrace.spec.models import PipelineSpec, TableSpec
+from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile, TableSpec
 from headrace.spec.names import TableName
-from headrace.spec.syntax import Part, split_name
+from headrace.spec.syntax import Part, split_name, split_parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,51 @@ def parse_table(text: str) -> TableName:
     if not pattern.explicit:
         raise Invalid("bad_name", f"{text!r} has wildcards; one table is wanted", "Name one table.")
     return pattern.table()
+
+
+def table_named(text: str, schema: str | None, default: str) -> TableName:
+    """The one table of a text that may leave its schema to ``schema``, said beside it, or to ``default``.
+
+    Invalid ``bad_name``.
+    """
+    own = _parts(text)
+    if len(own) == 2 and (schema is None or own[0] == _bare(schema)):
+        return parse_table(text)
+    if schema is None and len(own) != 1:
+        return parse_table(text)
+    return TableName(default if schema is None else _bare(schema), _bare(text))
+
+
+def _bare(text: str) -> str:
+    """One name without the quotes around it, where there are some."""
+    return own[0] if len(own := _parts(text)) == 1 else text
+
+
+def _parts(text: str) -> list[str]:
+    try:
+        return [part.text for part in split_parts(text)]
+    except ValueError:
+        return []
+
+
+def settled(spec: SpecFile) -> SpecFile:
+    """The spec, where a pipeline that names no tables has those of its source's own schema."""
+    pipelines = {
+        name: wanted
+        if "tables" in wanted.model_fields_set
+        else wanted.model_copy(update={"tables": every_table(spec.connections[wanted.source])})
+        for name, wanted in spec.pipelines.items()
+    }
+    return spec.model_copy(update={"pipelines": pipelines})
+
+
+def every_table(source: ConnectionSpec) -> tuple[TableSpec, ...]:
+    """The entry for all tables of a source: those of its own schema, where it has one."""
+    schema = source.default_schema
+    if schema is None:
+        return (TableSpec(name="*.*"),)
+    quoted = any(char in schema for char in '.*?"')
+    return (TableSpec(name=f"{Part(schema, quoted)}.*"),)
 
 
 def select(spec: PipelineSpec, available: Sequence[TableName]) -> list[tuple[TableName, TableSpec]]:

@@ -125,7 +125,7 @@ def _keys(model: type[BaseModel] | None, path: Path) -> list[str]:
     for step in path:
         kind = _step(kind, step)
     inner = _model_in(kind)
-    return list(inner.model_fields) if inner else []
+    return [f.alias or name for name, f in inner.model_fields.items()] if inner else []
 
 
 def _step(kind: Any, step: str | int) -> Any:

@@ -19,7 +19,7 @@ _REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 
 def plain(connection: ConnectionSpec) -> dict[str, Any]:
     """JSON-able form with the secrets in clear: for encryption and for the local API only."""
-    data = connection.model_dump(mode="json", exclude_none=True)
+    data = connection.model_dump(mode="json", exclude_none=True, by_alias=True)
     return {**data, **{name: getattr(connection, name).get_secret_value() for name in SECRET_FIELDS}}
 
 
@@ -45,10 +45,15 @@ def resolve_secrets(connection: ConnectionSpec, env: Mapping[str, str]) -> Conne
     if not found:
         return connection
     resolved: dict[str, Any] = {k: _REFERENCE.sub(lambda m: _look_up(m, env), v) for k, v in found.items()}
-    for name in SECRET_FIELDS:
-        if name in resolved:
-            resolved[name] = SecretStr(resolved[name])
-    return connection.model_copy(update=resolved)
+    return changed(connection, resolved)
+
+
+def changed(connection: ConnectionSpec, values: Mapping[str, Any]) -> ConnectionSpec:
+    """The connection with other values, by the names they have outside."""
+    own = {field.alias or name: name for name, field in ConnectionSpec.model_fields.items()}
+    hidden = {name: SecretStr(values[name]) for name in SECRET_FIELDS if name in values}
+    given = {**values, **hidden}
+    return connection.model_copy(update={own[name]: value for name, value in given.items()})
 
 
 def _look_up(match: re.Match[str], env: Mapping[str, str]) -> str:

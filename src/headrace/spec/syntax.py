@@ -23,19 +23,24 @@ class Part:
 
 def split_name(text: str) -> tuple[Part, Part]:
     """Schema and table of a text; ValueError says what is wrong with it."""
+    parts = split_parts(text)
+    if len(parts) != 2:
+        raise ValueError(f"it has {len(parts)} part(s), not schema and table")
+    return parts[0], parts[1]
+
+
+def split_parts(text: str) -> list[Part]:
+    """What stands between the dots of a text, at least one part; ValueError says what is wrong with it."""
     parts: list[Part] = []
     at = 0
     while True:
         part, at = _quoted(text, at) if text[at : at + 1] == '"' else _plain(text, at)
         parts.append(part)
         if at == len(text):
-            break
+            return parts
         if text[at] != ".":
             raise ValueError(f"a dot is wanted at character {at + 1}")
         at += 1
-    if len(parts) != 2:
-        raise ValueError(f"it has {len(parts)} part(s), not schema and table")
-    return parts[0], parts[1]
 
 
 def _plain(text: str, start: int) -> tuple[Part, int]:

@@ -37,7 +37,7 @@ _ADMINS_LOCK = 7_237_724
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """An account. password: its hash, None for accounts of another issuer (issuer, subject)."""
+    """An account. password: its hash, None for accounts of another issuer (issuer, subject). first: it was the first of all."""
 
     id: str
     email: str
@@ -45,6 +45,7 @@ class User:
     password: str | None
     role: str
     active: bool
+    first: bool
     issuer: str | None
     subject: str | None
     failed_logins: int
@@ -127,6 +128,7 @@ class Users(Part):
         if active is not None:
             fits.append(users.c.is_active.is_(active))
         name = sort.removeprefix("-")
+        name = "role_name" if name == "role" else name
         column = users.c[name if name in _SORTS else "email"]
         order = column.desc() if sort.startswith("-") else column
         query: Select[Any] = select(users).where(*fits).order_by(order, users.c.id)
@@ -417,6 +419,7 @@ def user_of(r: Row[Any]) -> User:
         r.hashed_password,
         r.role_name,
         r.is_active,
+        r.is_superuser,
         r.issuer,
         r.subject,
         r.failed_logins,

@@ -182,6 +182,27 @@ def test_what_an_admin_changes_ends_sessions_at_once(
         assert code(ann.get("auth/me")) == (401, "unauthorized")
 
 
+def test_a_disabled_account_is_out_until_it_is_enabled(api: httpx.Client, running: Running) -> None:
+    people.add(api, "ann", "operator")
+    given = people.tokens(running, "ann")
+    with people.client(running, given["access_token"]) as ann:
+        token = ann.post("tokens", json={"name": "t", "scopes": ["*"]}).json()["token"]
+    assert api.put("users/ann@example.org", json={"is_active": False}).json()["is_active"] is False
+    refresh = {"refresh_token": given["refresh_token"]}
+    with people.client(running, token) as program:
+        assert code(program.get("pipelines")) == (401, "unauthorized")
+        assert program.post("auth/refresh", json=refresh).status_code == 401
+        assert api.put("users/ann@example.org", json={"is_active": True}).status_code == 200
+        assert program.get("pipelines").status_code == 200
+        assert program.post("auth/refresh", json=refresh).status_code == 401
+
+
+def test_the_first_account_is_told(api: httpx.Client, running: Running) -> None:
+    running.store.add_first_user("first@example.org", "x")
+    assert people.add(api, "ann", "admin")["is_superuser"] is False
+    assert api.get("users/first@example.org").json()["is_superuser"] is True
+
+
 def test_a_password_of_ones_own(api: httpx.Client, running: Running) -> None:
     people.add(api, "ann")
     with people.client(running, people.tokens(running, "ann")["access_token"]) as ann:

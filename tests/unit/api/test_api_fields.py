@@ -13,14 +13,14 @@ from headrace.store.records import TableState
 
 # Answer -> its fields; "older=newer" where a better word is used.
 FIELDS = {
-    "ConnectionAnswer": "id name connection_type database_type=engine host port database username=user password is_active"
+    "ConnectionAnswer": "id name connection_type database_type=engine host port database username=user password schema additional_config is_active"
     " last_tested_at last_test_status created_at updated_at",
     "PipelineDetail": "id name user_id source_connection_id target_connection_id source_database source_schema=source_schemas"
     " source_tables target_database target_schema=target_schemas target_tables mode frequency_minutes enable_full_load"
     " full_load_status full_load_lsn cdc_status status phase debezium_connector_name sink_connector_name kafka_topics"
     " debezium_config sink_config auto_create_target target_table_mapping created_at updated_at",
     "PipelineConnector": "id pipeline_id name type connector_class config status tasks_max created_at updated_at",
-    "UserAnswer": "id email full_name role_name=role is_active created_at updated_at",
+    "UserAnswer": "id email full_name role_name=role is_active is_superuser created_at updated_at",
     "RunAnswer": "id pipeline_id run_type status started_at completed_at rows_processed errors_count error_message"
     " run_metadata",
     # Which pipeline is in the path.

@@ -191,6 +191,26 @@ def test_nonsense_ends_the_conversation_after_a_while(running: Running) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("way", ["access_token", "api_token"])
+def test_a_disabled_account_is_closed(
+    api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    monkeypatch.setattr("headrace.api.live._PROVE_SECONDS", 0.3)
+    people.add(api, "ann")
+    token = people.tokens(running, "ann")["access_token"]
+    if way == "api_token":
+        with people.client(running, token) as own:
+            token = own.post("tokens", json={"name": "t", "scopes": ["*"]}).json()["token"]
+
+    async def story() -> None:
+        async with watching(running, token) as socket:
+            await asyncio.to_thread(api.put, "users/ann@example.org", json={"is_active": False})
+            await ended(socket)
+            assert socket.close_code == 4401
+
+    asyncio.run(story())
+
+
 def test_a_revoked_session_is_closed(
     api: httpx.Client, running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -255,7 +255,7 @@ def test_pipelines_in_figures_are_filtered_sorted_and_paged(fleet: Running, api:
     asked: tuple[tuple[dict[str, Any], list[str], int], ...] = (
         ({"status": "error"}, ["q"], 1),
         ({"status": "incremental"}, ["p"], 1),
-        ({"status": "nothing"}, [], 0),
+        ({"status": "paused"}, [], 0),
         ({"q": "r"}, ["r"], 1),
         ({"q": "%"}, [], 0),
         ({"sort": "-name", "limit": 2}, ["r", "q"], 3),

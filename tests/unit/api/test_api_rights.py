@@ -25,7 +25,7 @@ def routes() -> list[str]:
     for room in ROOMS:
         for route in room.router.routes:
             methods = getattr(route, "methods", None) or {"WEBSOCKET"}
-            found += [f"{m} {route.path}" for m in sorted(methods - {"HEAD"})]
+            found += [f"{m} {getattr(route, 'path_format', route.path)}" for m in sorted(methods - {"HEAD"})]
     return found
 
 

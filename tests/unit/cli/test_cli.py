@@ -261,7 +261,7 @@ def test_verify(cli: Cli, applied: str, equal: bool, code: int) -> None:
 
 def test_resync(cli: Cli, applied: str) -> None:
     cli.store.set_desired(applied, "running")
-    odd = TableName("public", "Odd Table")
+    odd = TableName("public", "Odd / Table")
     cli.store.put_table(applied, TableState(odd, odd))
 
     def fail(store: Store, request: Request) -> None:
@@ -275,13 +275,13 @@ def test_resync(cli: Cli, applied: str) -> None:
         store.finish_request(request.id, error=error)
 
     with cli.worker(applied, lambda store, request: store.finish_request(request.id, {})):
-        done = cli("resync", applied, "public.Odd Table", "--json")
+        done = cli("resync", applied, "public.Odd / Table", "--json")
     with cli.worker(applied, fail):
-        failed = cli("resync", applied, 'public."Odd Table"')
-    assert (done.code, done.json["table"]) == (0, "public.Odd Table")
+        failed = cli("resync", applied, 'public."Odd / Table"')
+    assert (done.code, done.json["table"]) == (0, "public.Odd / Table")
     assert failed.code == 5
     assert "source is away" in failed.err
-    assert cli("resync", applied, "public.odd table").code == 3
+    assert cli("resync", applied, "public.odd / table").code == 3
 
 
 def test_logs_and_certificate(cli: Cli, applied: str) -> None:

@@ -29,6 +29,21 @@ def test_the_life_of_an_account(cli: Cli) -> None:
     assert (gone.code, gone.json["error"]["code"]) == (3, "no_such_user")
 
 
+def test_an_account_is_disabled_and_enabled(cli: Cli) -> None:
+    cli("users", "add", "off@example.org", "--password-stdin", stdin=f"{LONG}\n")
+    words = ["tokens", "add", "x", "--email", "off@example.org", "--password-stdin"]
+    token = cli(*words, stdin=f"{LONG}\n").out.strip()
+    with_it = {"HEADRACE_TOKEN": token, "HEADRACE_SERVER": cli.url}
+    assert cli("tokens", "list", **with_it).code == 0
+    assert cli("users", "disable", "off@example.org").out == "off@example.org is disabled.\n"
+    assert cli("tokens", "list", **with_it).code == 4
+    assert cli(*words, stdin=f"{LONG}\n").code == 4
+    assert cli("users", "enable", "off@example.org", "--json").json["is_active"] is True
+    assert cli("tokens", "list", **with_it).code == 0
+    last = cli("users", "disable", ADMIN, "--json")
+    assert (last.code, last.json["error"]["code"]) == (1, "last_admin")
+
+
 def test_what_is_refused_of_accounts(cli: Cli) -> None:
     weak = cli("users", "add", "bob@example.org", "--password-stdin", "--json", stdin="short\n")
     assert (weak.code, weak.json["error"]["code"]) == (2, "weak_password")

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headrace.errors import Invalid
+from headrace.spec.load import spec_from
 from headrace.spec.models import PipelineSpec
 from headrace.spec.names import TableName
-from headrace.spec.patterns import _wild, parse_name, parse_table, select
+from headrace.spec.patterns import _wild, parse_name, parse_table, select, settled, table_named
 from headrace.spec.syntax import split_name
 
 ANY = st.text(min_size=1, max_size=12)
@@ -145,3 +146,39 @@ def test_many_stars_take_no_time() -> None:
     began = time.monotonic()
     assert not _wild("*a" * 100 + "*b", "a" * 5000)
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("schema", "tables", "taken"),
+    [
+        (None, None, ["*.*"]),
+        ("sales", None, ["sales.*"]),
+        ("Weird.S", None, ['"Weird.S".*']),
+        ("a*", None, ['"a*".*']),
+        ("sales", ["*.*"], ["*.*"]),
+    ],
+)
+def test_a_pipeline_that_names_no_tables_has_those_of_its_sources_schema(
+    schema: str | None, tables: list[str] | None, taken: list[str]
+) -> None:
+    place = {"engine": "postgres", "host": "h", "database": "d", "user": "u"}
+    own = {"source": "a", "target": "b", **({"tables": tables} if tables else {})}
+    connections = {"a": {**place, "schema": schema}, "b": {**place, "database": "e"}}
+    spec = settled(spec_from({"connections": connections, "pipelines": {"p": own}}))
+    assert [t.name for t in spec.pipelines["p"].tables] == taken
+
+
+@pytest.mark.parametrize(
+    ("text", "schema", "meant"),
+    [
+        ("t", None, TableName("own", "t")),
+        ("s.t", None, TableName("s", "t")),
+        ('"a.b"', None, TableName("own", "a.b")),
+        ("a.b", "s", TableName("s", "a.b")),
+        ("s.b", "s", TableName("s", "b")),
+        ('"t"', '"s"', TableName("s", "t")),
+        ('odd"', "s", TableName("s", 'odd"')),
+    ],
+)
+def test_a_table_with_or_without_its_schema(text: str, schema: str | None, meant: TableName) -> None:
+    assert table_named(text, schema, "own") == meant

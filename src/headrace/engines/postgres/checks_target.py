@@ -11,7 +11,7 @@ from functools import partial
 
 import psycopg
 
-from headrace.engines.model import Route, TableName
+from headrace.engines.model import Route, Table, TableName
 from headrace.engines.postgres import checks_server, checks_target_tables
 from headrace.engines.postgres.checks_pair import prerequisites, same_database
 from headrace.engines.postgres.checks_server import read
@@ -29,6 +29,11 @@ select n.nspname::text as name, has_schema_privilege(n.oid, 'USAGE') as usage,
   has_schema_privilege(n.oid, 'CREATE') as create_right
 from pg_namespace n where n.nspname = any(%s)"""
 
+
+_ROOM = """
+select nspname::text from pg_namespace where nspname !~ '^pg_' and nspname not in ('information_schema', 'headrace')
+  and has_schema_privilege(oid, 'USAGE')
+  and has_schema_privilege(oid, 'CREATE') order by 1"""
 
 _PROGRESS = """
 select has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT')
@@ -57,21 +62,50 @@ def check(
     or refuses the login.
     """
     with checks_server.open_checked(login) as conn:
-        server = checks_server.facts(conn)
-        wanted = sorted({route.target for route in routes})
-        schemas = [PROGRESS_SCHEMA, *{name.schema for name in wanted}]
-        at = Target(
-            conn,
-            login,
-            server,
-            routes,
-            create_target,
-            frozenset(fresh),
-            {s.name: s for s in read(conn, Schema, _SCHEMAS, (schemas,))},
-            {t.name: t for t in checks_target_tables.existing(conn, wanted)},
-            _replica_role(conn),
-        )
+        at = _look(conn, login, routes, create_target, fresh)
         return checks_server.run("target", [*_bound(at, CHECKS), partial(writers, at, pipeline)])
+
+
+def check_alone(
+    login: Login, tables: Sequence[TableName], schemas: Collection[str] = (), *, create_target: bool
+) -> list[Finding]:
+    """Every finding about a target whose source nobody knows yet.
+
+    tables: what would be written there; none for whatever may come. schemas: others that tables would be made in.
+    Raises HeadraceError only where the server cannot be reached or refuses the login.
+    """
+    routes = [Route(Table(name, 0, ()), name, ()) for name in tables]
+    with checks_server.open_checked(login) as conn:
+        at = _look(conn, login, routes, create_target, tables if create_target else (), schemas)
+        checks = _bound(at, [c for c in CHECKS if c is not checks_target_tables.compatible])
+        if create_target:
+            checks += [partial(_creatable, at, schema) for schema in sorted(schemas)]
+            checks += [] if tables or schemas else [partial(room, at)]
+        return checks_server.run("target", [*checks, partial(writers, at, "")])
+
+
+def _look(
+    conn: Connection,
+    login: Login,
+    routes: Sequence[Route],
+    create_target: bool,
+    fresh: Collection[TableName],
+    schemas: Collection[str] = (),
+) -> Target:
+    server = checks_server.facts(conn)
+    wanted = sorted({route.target for route in routes})
+    looked = [PROGRESS_SCHEMA, *{name.schema for name in wanted}, *schemas]
+    return Target(
+        conn,
+        login,
+        server,
+        routes,
+        create_target,
+        frozenset(fresh),
+        {s.name: s for s in read(conn, Schema, _SCHEMAS, (looked,))},
+        {t.name: t for t in checks_target_tables.existing(conn, wanted)},
+        _replica_role(conn),
+    )
 
 
 def _bound(at: Target, checks: Iterable[TargetCheck]) -> list[Callable[[], Iterable[Finding]]]:
@@ -201,6 +235,23 @@ def _creatable(at: Target, schema: str) -> Iterator[Finding]:
         "Grant it, or create the tables yourself and set `create_target: false`.",
         fix,
         schema,
+    )
+
+
+def room(at: Target) -> Iterator[Finding]:
+    """Whether there is any place for tables that are not known yet."""
+    if at.server.create_right:
+        return
+    open_to_us = [name for (name,) in checks_server.values(at.conn, _ROOM)]
+    only = f"only tables in {checks_server.listing(open_to_us)}" if open_to_us else "and tables nowhere"
+    yield Finding(
+        "target_create",
+        "warning" if open_to_us else "error",
+        "target",
+        f"User {at.server.user} may not create schemas in {at.server.database}, {only}.",
+        "Grant it, or create the tables yourself and set `create_target: false`.",
+        f"GRANT CREATE ON DATABASE {quoted(at.server.database)} TO {quoted(at.server.user)};",
+        at.server.database,
     )
 
 

@@ -31,7 +31,10 @@ FIXED = {
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """Where a database is and who we are there. tls: ``disable|prefer|require|verify-full``."""
+    """Where a database is and who we are there. tls: ``disable|prefer|require|verify-full``.
+
+    further: settings of libpq and their values, which count before our own.
+    """
 
     host: str
     database: str
@@ -42,6 +45,7 @@ class Login:
     ca: str | None = None
     cert: str | None = None
     key: str | None = None
+    further: tuple[tuple[str, str], ...] = ()
 
 
 def connect(
@@ -52,6 +56,14 @@ def connect(
     seconds: to connect. options: further server settings for the session. Raises Unavailable, Denied, NotFound or Precondition.
     """
     settings = {**FIXED, **options}
+    ours: dict[str, Any] = {
+        "application_name": name,
+        "connect_timeout": seconds,
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 60000,
+    }
     with translated(login):
         return psycopg.connect(
             host=login.host,
@@ -65,15 +77,10 @@ def connect(
             sslrootcert=login.ca,
             sslcert=login.cert,
             sslkey=login.key,
-            application_name=name,
-            connect_timeout=seconds,
-            keepalives_idle=30,
-            keepalives_interval=10,
-            keepalives_count=3,
-            tcp_user_timeout=60000,
             options=" ".join(f"-c {k}={_escaped(v)}" for k, v in settings.items()),
             autocommit=autocommit,
             client_encoding="UTF8",
+            **{**ours, **dict(login.further)},
         )
 
 

@@ -13,11 +13,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoTurn
 
 from headrace.errors import Bug, Conflict, Unavailable
+from headrace.store.pulse import Pulse
 from headrace.store.shape import lock_shape, upgrade
 
 _BUSY_MS = 30_000
+# So long somebody waits until one of the others gives back their connection.
+_TURN_SECONDS = 5
 
 
 def now() -> datetime:
@@ -41,7 +45,11 @@ def connect(address: str) -> Engine:
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite":
         return _sqlite(url.database or "", url)
-    return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15, pool_recycle=1800)
+    engine = create_engine(
+        url, pool_pre_ping=True, pool_size=5, max_overflow=15, pool_recycle=1800, pool_timeout=_TURN_SECONDS
+    )
+    Pulse().attend(engine)
+    return engine
 
 
 def _sqlite(path: str, url: Any) -> Engine:
@@ -126,6 +134,12 @@ def _translated() -> Iterator[None]:
             "metadata_unavailable",
             f"The metadata database does not answer: {error.orig}",
             "Check HEADRACE_DATABASE_URL, that its server runs, and space on its disk.",
+        ) from error
+    except NoTurn as error:
+        raise Unavailable(
+            "metadata_unavailable",
+            f"The metadata database does not keep up: no connection was free within {_TURN_SECONDS} seconds",
+            "Try again in a moment; if it stays, see what its server waits for.",
         ) from error
     except SQLAlchemyError as error:
         raise Bug("metadata", f"The metadata database: {error}") from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoTurn
 
 from headrace.errors import Bug, Conflict, Unavailable
+from headrace.secrecy import make_private
 from headrace.store.pulse import Pulse
 from headrace.store.shape import lock_shape, upgrade
 
@@ -53,11 +55,21 @@ def connect(address: str) -> Engine:
 
 
 def _sqlite(path: str, url: Any) -> Engine:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _keep_private(path)
     engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _keep_private(path: str) -> None:
+    """Hashes of passwords are nobody else's business; what SQLite puts beside the file has the file's mode."""
+    if path not in ("", ":memory:") and not path.startswith("file:"):
+        # What cannot be made is told by SQLite.
+        with suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+        make_private(Path(path))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

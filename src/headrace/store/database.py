@@ -56,8 +56,8 @@ def connect(address: str) -> Engine:
 
 def _sqlite(path: str, url: Any) -> Engine:
     Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _keep_private(path)
     engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False})
+    event.listen(engine, "do_connect", lambda *_: _keep_private(path))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -66,9 +66,10 @@ def _sqlite(path: str, url: Any) -> Engine:
 def _keep_private(path: str) -> None:
     """Hashes of passwords are nobody else's business; what SQLite puts beside the file has the file's mode."""
     if path not in ("", ":memory:") and not path.startswith("file:"):
-        # What cannot be made is told by SQLite.
+        # What cannot be made is told by SQLite. One that is there may not be opened here: to close it would take away
+        # the locks that others of this process hold (https://sqlite.org/howtocorrupt.html, 2.2).
         with suppress(OSError):
-            os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o600))
         make_private(Path(path))
 
 

@@ -1,10 +1,14 @@
-"""The secrets that this process knows, and texts without them."""
+"""The secrets that this process knows, texts without them, and files that only their owner reads."""
 
 from __future__ import annotations
 
+import logging
 import re
+from contextlib import suppress
+from pathlib import Path
 
 MASK = "********"
+_log = logging.getLogger(__name__)
 
 
 class Known:
@@ -28,3 +32,12 @@ class Known:
 
 
 known = Known()
+
+
+def make_private(path: Path) -> None:
+    """Take a file, where there is one, from all but its owner (mode 0600), and say so."""
+    # What is of another owner, or on a file system without writing, stays as whoever put it there wants it.
+    with suppress(OSError):
+        if path.stat().st_mode & 0o077:
+            path.chmod(0o600)
+            _log.warning("%s could be read by others: its mode is 0600 now", path)

@@ -37,7 +37,7 @@ class Guarded(APIRoute):
             gate: Gate = request.app.state.gate
             knocked = knock(request)
             with acting(actor(request, None)):
-                if gate.at_hand(knocked):
+                if gate.at_hand(knocked, permission):
                     principal = gate.enter(knocked, permission)
                 else:
                     principal = await run_in_threadpool(gate.enter, knocked, permission)

@@ -7,8 +7,8 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast, get_args
 
@@ -357,9 +357,7 @@ class _Conversation:
         while True:
             await asyncio.sleep(_PROVE_SECONDS)
             principal = await run_in_threadpool(_gate(self._socket).prove, self._knocked)
-            if principal is None or not principal.may(rights.needed("WEBSOCKET", "/live")):
-                raise Denied("unauthorized", "The session is over", "Log in again.")
-            self._client.may = principal.permissions
+            self._client.may = _still(principal, "WEBSOCKET", "/live")
 
     async def _say(self, message: dict[str, Any]) -> None:
         await self._say_text(orjson.dumps(message).decode())
@@ -431,6 +429,18 @@ class _Watched(StreamingResponse):
 
 
 async def _stream(request: Request, client: Client, after: int | None, position: int) -> AsyncIterator[str]:
+    """What is told, and why it ends where it does not by itself: the answer has begun, it cannot be a problem any more."""
+    try:
+        async with aclosing(_happenings(request, client, after, position)) as texts:
+            async for text in texts:
+                yield text
+    except HeadraceError as error:
+        yield f"event: problem\ndata: {_problem(error)}\n\n"
+
+
+async def _happenings(
+    request: Request, client: Client, after: int | None, position: int
+) -> AsyncGenerator[str, None]:
     hub, proven = _hub(request), time.monotonic()
     yield ": hello\n\n"
     if after is not None:
@@ -451,9 +461,14 @@ async def _stream(request: Request, client: Client, after: int | None, position:
         if time.monotonic() - proven > _PROVE_SECONDS:
             proven = time.monotonic()
             principal = await run_in_threadpool(_gate(request).prove, knock(request))
-            if principal is None or not principal.may(rights.needed("GET", "/live/events")):
-                return
-            client.may = principal.permissions
+            client.may = _still(principal, "GET", "/live/events")
+
+
+def _still(principal: Principal | None, method: str, path: str) -> frozenset[str]:
+    """What somebody who was let in may do by now; Denied when watching is no longer of it."""
+    if principal is None or not principal.may(rights.needed(method, path)):
+        raise Denied("unauthorized", "The session is over", "Log in again.")
+    return principal.permissions
 
 
 def _sse(text: str) -> str:

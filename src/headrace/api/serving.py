@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import socket
+import sys
+import termios
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -17,6 +21,9 @@ HEAD_BYTES = 64 * 1024
 HEADERS = 200
 MESSAGE_BYTES = 64 * 1024
 CONNECTIONS = 8000
+# Who takes less of what waits for them in so many seconds is gone, or may as well be.
+TAKEN_SECONDS = 60.0
+TAKEN_BYTES = 4096
 
 
 def config(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
@@ -46,7 +53,51 @@ def _timed(seconds: float) -> type[HttpToolsProtocol]:
     return type("Timed", (TimedProtocol,), {"seconds": seconds})
 
 
-class TimedProtocol(HttpToolsProtocol):
+class Taken:
+    """A connection that is cut when the other side does not take what it is sent: whoever sends it would wait for ever."""
+
+    loop: asyncio.AbstractEventLoop
+    transport: asyncio.Transport
+    _taking: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        """Much waits for them."""
+        super().pause_writing()  # type: ignore[misc]
+        self._await_taking()
+
+    def resume_writing(self) -> None:
+        """They took it."""
+        self._stop_awaiting()
+        super().resume_writing()  # type: ignore[misc]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """They are gone."""
+        self._stop_awaiting()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+    def _await_taking(self) -> None:
+        self._taking = self.loop.call_later(TAKEN_SECONDS, self._require_taken, self._untaken())
+
+    def _stop_awaiting(self) -> None:
+        if self._taking is not None:
+            self._taking.cancel()
+            self._taking = None
+
+    def _require_taken(self, waiting: int) -> None:
+        if waiting - self._untaken() < TAKEN_BYTES:
+            self.transport.abort()
+        else:
+            self._await_taking()
+
+    def _untaken(self) -> int:
+        """How many bytes wait, here and in the kernel: that one takes more of ours only when much of its own is gone."""
+        kept = bytearray(4)
+        with suppress(OSError):
+            fcntl.ioctl(self.transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, kept)
+        return self.transport.get_write_buffer_size() + int.from_bytes(kept, sys.byteorder)
+
+
+class TimedProtocol(Taken, HttpToolsProtocol):
     """A connection whose requests' heads have to come within ``seconds``, and are no longer than ``HEAD_BYTES``.
 
     uvicorn only bounds how long a connection may lie idle between requests.
@@ -116,7 +167,7 @@ class TimedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class Socket(WebSocketsSansIOProtocol):
+class Socket(Taken, WebSocketsSansIOProtocol):
     """A WebSocket whose end does not wait for a client that reads nothing."""
 
     async def run_asgi(self) -> None:

@@ -30,8 +30,9 @@ router = APIRouter(route_class=Guarded)
 
 
 @router.get("/health/live", tags=["health"], response_model=LiveAnswer)
-def live() -> JSON:
+async def live() -> JSON:
     """The process answers."""
+    # Not in a thread: all of them may wait for a database.
     return {"status": "ok"}
 
 

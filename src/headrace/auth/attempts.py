@@ -26,6 +26,7 @@ class Attempts:
         self._alone = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = SlidingWindowCounterRateLimiter(_storage(redis)) if redis else None
         self._away_until = 0.0
+        self._away = False
         self._lock = threading.Lock()
 
     @property
@@ -47,13 +48,26 @@ class Attempts:
     def _hit(self, limit: RateLimitItemPerMinute, what: str, key: str) -> bool:
         if self._shared is not None and time.monotonic() > self._away_until:
             try:
-                return self._shared.hit(limit, what, key)
+                fits = self._shared.hit(limit, what, key)
+                self._turn(away=False)
+                return fits
             except Exception as error:
                 # The client raises errors of its own and of the sockets below.
                 self._away_until = time.monotonic() + _REDIS_PAUSE
-                _log.warning("Redis does not answer, counting alone: %s", type(error).__name__)
+                self._turn(away=True, why=type(error).__name__)
         with self._lock:
             return self._alone.hit(limit, what, key)
+
+    def _turn(self, *, away: bool, why: str = "") -> None:
+        """Say it once when Redis goes, and once when it is back."""
+        if away == self._away:
+            return
+        with self._lock:
+            turned, self._away = away != self._away, away
+        if turned and away:
+            _log.warning("Redis does not answer, counting alone: %s", why)
+        elif turned:
+            _log.info("Redis answers again, counting together")
 
 
 def _storage(url: str) -> Storage:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -132,7 +133,9 @@ class Client:
                 "server_slow", f"{self._server.url} does not answer", "See `headrace status`, try again."
             ) from None
         except (httpx.TransportError, httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise no_server(f"No Headrace server answers at {self._server.url} ({error})") from None
+            raise _tls(self._server.url, error) or no_server(
+                f"No Headrace server answers at {self._server.url} ({error})"
+            ) from None
 
 
 class Patience:
@@ -158,6 +161,22 @@ class Patience:
             raise Unavailable(
                 "no_worker", "No worker runs that could do it", "Start it: headrace up (or headrace worker)."
             )
+
+
+def _tls(url: str, error: BaseException) -> Unavailable | None:
+    """The error for a server that was reached, and with which TLS failed; None when it failed for another reason."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return None
+    said = str(cause).partition(" (_ssl")[0]
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        why = f"The certificate of {url} is not believed: {cause.verify_message}"
+        guidance = "Name the CA (or the certificate itself) that you believe, a PEM file, in SSL_CERT_FILE."
+        return Unavailable("server_certificate", why, guidance)
+    guidance = "Does it speak TLS at that port? Check http or https in --server."
+    return Unavailable("server_tls", f"{url} and Headrace do not agree on TLS: {said}", guidance)
 
 
 def _error(answer: httpx.Response) -> HeadraceError:

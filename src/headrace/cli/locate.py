@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import platformdirs
 
 from headrace.cli import kept
-from headrace.errors import Denied, Unavailable
+from headrace.errors import Denied, Invalid, Unavailable
 from headrace.settings import from_environment
 
 
@@ -28,9 +28,10 @@ class Server:
 def locate(server: str | None, data: Path | None, env: Mapping[str, str]) -> Server:
     """The server asked for, else the local one of ``data``, else the one this user runs.
 
-    Raises Unavailable ``no_server`` when none is known, Denied when its token cannot be read.
+    Raises Unavailable ``no_server`` when none is known, Denied when its token cannot be read, Invalid ``bad_server``.
     """
     if server:
+        require_url(server)
         return _remote(server.rstrip("/"), env)
     chosen = data or (Path(env["HEADRACE_DATA"]) if env.get("HEADRACE_DATA") else None)
     if chosen is None and (current := _read(current_file())):
@@ -66,6 +67,22 @@ def path_part(text: str) -> str:
 def no_server(message: str) -> Unavailable:
     """The error for a server that is not there."""
     return Unavailable("no_server", message, "Start one: headrace up (or name another with --server URL).")
+
+
+def require_url(text: str) -> None:
+    """Invalid ``bad_server`` for what is not the address of a server."""
+    try:
+        parts = urlsplit(text)
+        # Reading the port is what finds that it is none.
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits or "?" in text or "#" in text:
+        raise Invalid(
+            "bad_server",
+            f"{text} is not the address of a server",
+            "Give it as http://HOST:PORT or https://HOST, in --server or HEADRACE_SERVER.",
+        )
 
 
 def _remote(url: str, env: Mapping[str, str]) -> Server:

@@ -16,7 +16,7 @@ import typer
 
 from headrace.cli import kept, show
 from headrace.cli.command import Session, command
-from headrace.cli.locate import Server, locate, path_part
+from headrace.cli.locate import Server, locate, path_part, require_url
 from headrace.errors import Denied, HeadraceError, Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -107,8 +107,9 @@ def entered(
 
 
 def where(session: Session) -> Server:
-    """The server that is meant, without a token."""
+    """The server that is meant, without a token. Invalid ``bad_server``."""
     if session.server:
+        require_url(session.server)
         return Server(session.server.rstrip("/"), "")
     found = locate(None, session.data, os.environ)
     return Server(found.url, "", found.data)

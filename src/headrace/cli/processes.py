@@ -37,10 +37,12 @@ def server(
     """The API and the status page, until it is stopped."""
     from headrace.api import serving
     from headrace.api.app import create_app
+    from headrace.local.folder import make
     from headrace.monitor.logging import set_up
 
     settings = session.settings
     set_up(settings, "server")
+    make(settings.data)
     with _bound(host, port) as bound:
         url = f"http://{_reachable(host)}:{bound.getsockname()[1]}"
         app = create_app(settings, host)
@@ -116,9 +118,12 @@ def _reachable(host: str) -> str:
 
 @contextlib.contextmanager
 def _recorded(data: Path, url: str) -> Iterator[None]:
+    from headrace.local.folder import writable
+
     file = record_file(data)
     mine = json.dumps({"data": str(data), "url": url, "pid": os.getpid()})
-    file.write_text(mine, encoding="utf-8")
+    with writable(data):
+        file.write_text(mine, encoding="utf-8")
     try:
         yield
     finally:

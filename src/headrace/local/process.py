@@ -7,6 +7,7 @@ pid and creation time, so that a pid used again is never mistaken for it.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -25,6 +26,9 @@ from headrace.errors import Unavailable
 _STARTER = ThreadPoolExecutor(1, thread_name_prefix="headrace-starter")
 _LAUNCH = Path(__file__).with_name("launch.py")
 TAIL_BYTES = 2000
+# Of the command line, of PostgreSQL.
+_ERRORS = ("error (", "FATAL:", "PANIC:")
+_LONGEST = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ class Service:
     before: Callable[[], None] = lambda: None
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
     identity: Identity | None = field(default=None, init=False)
+    _log_begins: int = field(default=0, init=False)
 
     @property
     def alive(self) -> bool:
@@ -90,6 +95,7 @@ class Service:
             str(uid),
         ]
         with self.log.open("ab") as log:
+            self._log_begins = log.tell()
             return subprocess.Popen(  # nosec B603  # our own words, no shell
                 [*launch, *map(str, self.command())],
                 stdin=subprocess.DEVNULL,
@@ -112,12 +118,14 @@ class Service:
             pause(0.1)
 
     def failed(self, what: str) -> Unavailable:
-        """The error for a component that does not come up, with the end of its log."""
+        """The error for a component that does not come up, with its last words of this time."""
+        said = tail(self.log, self._log_begins)
+        why = last_error(said)
         return Unavailable(
             "component_failed",
-            f"{what}.",
+            f"{what}: {why}" if why else f"{what}.",
             f"Read {self.log.parent}.",
-            {"component": self.name, "log": tail(self.log)},
+            {"component": self.name, "log": said},
         )
 
     def stop(self) -> None:
@@ -145,14 +153,32 @@ def pause(seconds: float) -> None:
     time.sleep(seconds)
 
 
-def tail(path: Path) -> str:
-    """The last lines of a log, for an error's context."""
+def tail(path: Path, begins: int = 0) -> str:
+    """The last lines of a log, for an error's context. begins: bytes that are of an earlier time."""
     try:
         with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            file.seek(max(begins, path.stat().st_size - TAIL_BYTES, 0))
             return file.read().decode(errors="replace")
     except OSError:
         return ""
+
+
+def last_error(log: str) -> str:
+    """The last error that lines of a log tell, JSON or text; "" where they tell none."""
+    for line in reversed(log.splitlines()):
+        if said := _error_in(line):
+            return said[:_LONGEST]
+    return ""
+
+
+def _error_in(line: str) -> str:
+    try:
+        told = json.loads(line)
+    except ValueError:
+        return line if any(word in line for word in _ERRORS) else ""
+    if isinstance(told, dict) and str(told.get("level", "")).lower() in ("error", "fatal", "critical"):
+        return str(told.get("message", ""))
+    return ""
 
 
 def end(identity: Identity, seconds: float) -> None:

@@ -59,6 +59,8 @@ class _Json(JsonFormatter):
         self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
     ) -> None:
         super().add_fields(log_data, record, message_dict)
+        # uvicorn's message once more, for terminals.
+        log_data.pop("color_message", None)
         log_data["level"] = record.levelname.lower()
         log_data["logger"] = record.name
         if record.exc_text:

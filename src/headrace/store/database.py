@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoTurn
 
 from headrace.errors import Bug, Conflict, Unavailable
+from headrace.secrecy import make_private
+from headrace.store.pulse import Pulse
 from headrace.store.shape import lock_shape, upgrade
 
 _BUSY_MS = 30_000
+# So long somebody waits until one of the others gives back their connection.
+_TURN_SECONDS = 5
 
 
 def now() -> datetime:
@@ -41,15 +47,30 @@ def connect(address: str) -> Engine:
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() == "sqlite":
         return _sqlite(url.database or "", url)
-    return create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15, pool_recycle=1800)
+    engine = create_engine(
+        url, pool_pre_ping=True, pool_size=5, max_overflow=15, pool_recycle=1800, pool_timeout=_TURN_SECONDS
+    )
+    Pulse().attend(engine)
+    return engine
 
 
 def _sqlite(path: str, url: Any) -> Engine:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1000, "check_same_thread": False})
+    event.listen(engine, "do_connect", lambda *_: _keep_private(path))
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _keep_private(path: str) -> None:
+    """Hashes of passwords are nobody else's business; what SQLite puts beside the file has the file's mode."""
+    if path not in ("", ":memory:") and not path.startswith("file:"):
+        # What cannot be made is told by SQLite. One that is there may not be opened here: to close it would take away
+        # the locks that others of this process hold (https://sqlite.org/howtocorrupt.html, 2.2).
+        with suppress(OSError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o600))
+        make_private(Path(path))
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
@@ -126,6 +147,12 @@ def _translated() -> Iterator[None]:
             "metadata_unavailable",
             f"The metadata database does not answer: {error.orig}",
             "Check HEADRACE_DATABASE_URL, that its server runs, and space on its disk.",
+        ) from error
+    except NoTurn as error:
+        raise Unavailable(
+            "metadata_unavailable",
+            f"The metadata database does not keep up: no connection was free within {_TURN_SECONDS} seconds",
+            "Try again in a moment; if it stays, see what its server waits for.",
         ) from error
     except SQLAlchemyError as error:
         raise Bug("metadata", f"The metadata database: {error}") from error

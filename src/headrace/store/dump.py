@@ -76,7 +76,7 @@ def restore(settings: Settings, file: IO[bytes], *, replace: bool = False, force
     if backup.manifest.revision not in revisions():
         raise newer_backup(backup.manifest.headrace)
     backup.check()
-    settings.data.mkdir(parents=True, exist_ok=True)
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = connect(settings.metadata_url)
     try:
         with writing(engine) as connection:

@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from headrace.errors import Invalid, Precondition
+from headrace.secrecy import make_private
 
 VARIABLE = "HEADRACE_SECRET_KEY"
 
@@ -56,12 +57,13 @@ def cipher(key_file: Path, env: Mapping[str, str] = os.environ) -> Cipher:
 def _from_file(path: Path) -> str:
     if not path.exists():
         create_private(path, Fernet.generate_key().decode() + "\n")
+    make_private(path)
     return path.read_text(encoding="ascii")
 
 
 def create_private(path: Path, content: str) -> None:
     """Write a file of mode 0600 unless it exists; complete or not at all, also with several writers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.write(content)

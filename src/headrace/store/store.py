@@ -44,7 +44,7 @@ class Store(
     """
 
     def __init__(self, settings: Settings) -> None:
-        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._cipher = cipher(settings.key_file)
         self._beaten = {}
         self.wake = Wake(settings.redis)

@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from headrace.errors import Denied
 from headrace.local import installation
 from headrace.local.folder import prepare
 from headrace.local.installation import Component, Run
@@ -77,6 +78,39 @@ def test_folder_is_private_and_its_token_stays(tmp_path: Path) -> None:
     assert (data / "token").read_text() == token
     modes = {p.name: p.stat().st_mode & 0o777 for p in [data, data / "token", data / "connect-secrets"]}
     assert modes == {"b": 0o700, "token": 0o600, "connect-secrets": 0o700}
+
+
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_an_empty_token_is_made_anew(tmp_path: Path, content: str) -> None:
+    (tmp_path / "token").write_text(content)
+    prepare(tmp_path)
+    assert len((tmp_path / "token").read_text()) > 30
+    assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
+
+
+def test_secrets_that_others_could_read_are_mended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("token", "secret.key"):
+        (tmp_path / name).write_text("x" * 40)
+        (tmp_path / name).chmod(0o644)
+    prepare(tmp_path)
+    prepare(tmp_path)
+    assert {(tmp_path / name).stat().st_mode & 0o777 for name in ("token", "secret.key")} == {0o600}
+    assert [record.getMessage().split(" ")[0] for record in caplog.records] == [
+        str(tmp_path / "token"),
+        str(tmp_path / "secret.key"),
+    ]
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Denied, match="Not a directory") as denied:
+        prepare(tmp_path / "file" / "data")
+    assert denied.value.code == "data_unwritable"
+    # As root, who may write wherever it can be written; that is left to the file system.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(Denied) as denied:
+        prepare(tmp_path)
+    assert denied.value.code == "data_unwritable"
 
 
 def test_rotation_keeps_the_open_file(tmp_path: Path) -> None:

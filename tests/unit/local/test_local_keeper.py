@@ -78,6 +78,29 @@ def test_start_that_ends_names_its_log(tmp_path: Path) -> None:
     assert "cannot" in error.value.context["log"]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "error (secret_key): cannot",
+        '{"level": "error", "message": "error (secret_key): cannot"}',
+        '{"level": "FATAL", "message": "error (secret_key): cannot"}',
+    ],
+)
+def test_start_that_ends_says_its_last_error(tmp_path: Path, line: str) -> None:
+    (tmp_path / "log").write_text("error (port_busy): of an earlier time\n")
+    words = [sys.executable, "-c", f"print({line!r}); print('Make one.'); print('[]'); raise SystemExit(2)"]
+    service = Service("broken", lambda: words, lambda: False, tmp_path / "log")
+    service.start()
+    with pytest.raises(Unavailable) as error:
+        service.wait_healthy()
+    assert error.value.message == "broken ended while starting: error (secret_key): cannot"
+    words[2] = "raise SystemExit(2)"
+    service.start()
+    with pytest.raises(Unavailable) as error:
+        service.wait_healthy()
+    assert error.value.message == "broken ended while starting."
+
+
 def test_stop_insists(tmp_path: Path) -> None:
     words = [
         sys.executable,

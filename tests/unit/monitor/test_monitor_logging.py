@@ -27,7 +27,7 @@ log = logging.getLogger("headrace.x")
 with acting(Actor("u1", "ann", request_id="r-1", pipeline="shop")):
     log.info("entered with %s", "known-secret-value")
 log.info("postgres is a word of org.postgresql")
-logging.getLogger("uvicorn.error").info("started")
+logging.getLogger("uvicorn.error").info("started", extra={"color_message": "\\x1b[36mstarted"})
 try:
     raise ValueError("password=hunter2 known-secret-value")
 except ValueError:
@@ -44,6 +44,7 @@ def test_lines_are_json_with_the_call_and_without_secrets() -> None:
     assert [line.get("pipeline") for line in lines] == ["shop", None, None, None]
     assert (lines[0]["request_id"], lines[0]["user"], lines[0]["component"]) == ("r-1", "ann", "server")
     assert lines[0]["level"] == "info"
+    assert "color_message" not in lines[2]
     assert lines[0]["ts"]
     assert "ValueError" in lines[3]["exception"]
     assert "hunter2" not in ran.stderr

@@ -14,7 +14,7 @@ from headrace.api.guarded import Guarded, actor, address_of, knock
 from headrace.api.paging import Page
 from headrace.api.scope import JSON, Limit, Offset, page
 from headrace.auth.gate import ACCESS_COOKIE, CSRF_COOKIE, REFRESH_COOKIE, Gate
-from headrace.auth.people import form, session_form, token_form
+from headrace.auth.people import form, require_login, session_form, token_form
 from headrace.auth.principal import Principal
 from headrace.auth.sessions import Entered
 from headrace.auth.signin import SignIn
@@ -246,6 +246,7 @@ def password(gate: Door, who: Who, body: PasswordBody) -> Response:
 @router.get("/auth/sessions", response_model=Page[SessionAnswer])
 def sessions(who: Who, request: Request, limit: Limit = 100, offset: Offset = 0) -> JSON:
     """One's own sessions, the newest first."""
+    require_login(who)
     found = request.app.state.store.sessions(who.id)
     return page([session_form(s, who.session) for s in found], limit, offset)
 
@@ -253,6 +254,7 @@ def sessions(who: Who, request: Request, limit: Limit = 100, offset: Offset = 0)
 @router.delete("/auth/sessions/{id}", status_code=204)
 def end_session(gate: Door, who: Who, request: Request, id: str) -> Response:
     """End one of one's own sessions; no error when it is over already."""
+    require_login(who)
     store = request.app.state.store
     if any(s.id == id for s in store.sessions(who.id)):
         gate.sessions.log_out(id, store.user(who.id))
@@ -301,6 +303,8 @@ def tokens(
     store = request.app.state.store
     if user is not None and not who.may("users:read"):
         raise Denied("forbidden", "Only admins see the tokens of others", "Leave `user` out.")
+    if user is None:
+        require_login(who)
     owner = store.user(user).id if user is not None else who.id
     return page([token_form(t) for t in store.tokens(owner)], limit, offset)
 
@@ -321,7 +325,7 @@ def add_token(gate: Door, who: Who, body: TokenBody) -> JSON:
 
 @router.delete("/tokens/{id}", status_code=204)
 def revoke_token(gate: Door, who: Who, id: str) -> Response:
-    """End an API token: one's own, anybody's for an admin."""
+    """End an API token: one's own, anybody's for an admin; an API token its own self."""
     gate.people.revoke_token(who, id)
     return Response(status_code=204)
 

@@ -123,8 +123,7 @@ class People:
             return ended
 
     def _own(self, principal: Principal) -> User:
-        if principal.kind == "api_token":
-            raise Denied("needs_login", "An API token cannot do that", "Log in with address and password.")
+        require_login(principal)
         if principal.kind == "local":
             raise Denied("needs_login", "The installation's token is nobody's account", "Log in first.")
         return self._store.user(principal.id)
@@ -145,11 +144,19 @@ class People:
         return made, tokens.join(id_, own, tokens.API_PREFIX)
 
     def revoke_token(self, principal: Principal, id_: str) -> None:
-        """End a token: one's own, anybody's for those who may write users."""
+        """End a token: one's own, anybody's for those who may write users; an API token its own self."""
         owner = None if principal.may("users:write") else principal.id
+        if owner is not None and id_ != principal.token:
+            require_login(principal)
         with self._store.together():
             gone = self._store.revoke_token(id_, owner)
             self._store.audit("api_token", id_, "revoked", old={"name": gone.name})
+
+
+def require_login(principal: Principal) -> None:
+    """Denied ``needs_login`` for an API token: what it may is in its scopes, and its owner's account is in none."""
+    if principal.kind == "api_token":
+        raise Denied("needs_login", "An API token cannot do that", "Log in with address and password.")
 
 
 def address(email: str) -> str:

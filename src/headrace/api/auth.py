@@ -293,20 +293,14 @@ def oidc_callback(
 
 @router.get("/tokens", response_model=Page[TokenAnswer])
 def tokens(
+    gate: Door,
     who: Who,
-    request: Request,
     user: Annotated[str | None, Query(description="Id or address; for admins")] = None,
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> JSON:
-    """One's own API tokens, or another's for an admin, the newest first."""
-    store = request.app.state.store
-    if user is not None and not who.may("users:read"):
-        raise Denied("forbidden", "Only admins see the tokens of others", "Leave `user` out.")
-    if user is None:
-        require_login(who)
-    owner = store.user(user).id if user is not None else who.id
-    return page([token_form(t) for t in store.tokens(owner)], limit, offset)
+    """One's own API tokens, or another's for an admin, the newest first. A token of narrower scope sees but itself."""
+    return page([token_form(t) for t in gate.people.tokens(who, user)], limit, offset)
 
 
 @router.post("/tokens", status_code=201, response_model=NewTokenAnswer)
@@ -325,7 +319,7 @@ def add_token(gate: Door, who: Who, body: TokenBody) -> JSON:
 
 @router.delete("/tokens/{id}", status_code=204)
 def revoke_token(gate: Door, who: Who, id: str) -> Response:
-    """End an API token: one's own, anybody's for an admin; an API token its own self."""
+    """End an API token: one's own, anybody's for an admin. A token of narrower scope ends but itself."""
     gate.people.revoke_token(who, id)
     return Response(status_code=204)
 

@@ -154,7 +154,8 @@ def _of(
     token: str | None = None,
 ) -> Principal:
     permissions = rights.granted(user.role, scopes)
-    return Principal(user.id, user.email, user.role, kind, permissions, session, cookie, token)
+    narrowed = scopes is not None and "*" not in scopes
+    return Principal(user.id, user.email, user.role, kind, permissions, session, cookie, token, narrowed)
 
 
 def _unproven(knock: Knock) -> Denied:

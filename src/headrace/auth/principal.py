@@ -14,6 +14,7 @@ class Principal:
 
     permissions: words such as ``pipelines:write``; of an API token, those of its user that its scopes leave.
     cookie: it came by cookie, so that other sites could have sent it. token: the id of the API token that it is.
+    narrowed: that token has less than the scope ``*``.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Principal:
     session: str | None = None
     cookie: bool = False
     token: str | None = None
+    narrowed: bool = False
 
     @property
     def login(self) -> str:

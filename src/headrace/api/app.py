@@ -84,7 +84,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.browsing = Browsing(store)
     app.state.connectors = Connectors(settings, store)
     app.state.topics = TopicCases(settings)
-    app.state.hub = live.Hub(store)
+    app.state.hub = live.Hub(store, settings.web.live_each)
     app.state.monitoring = Monitoring(settings, store, app.state.traffic, lambda: app.state.hub.watching)
     _surround(app, settings, host)
     return app

@@ -29,7 +29,7 @@ from headrace.api import (
 )
 from headrace.api.beating import beating
 from headrace.api.bounded import Bounded
-from headrace.api.guard import LOOPBACK, Aliases, Hosts
+from headrace.api.guard import LOOPBACK, Aliases, Bugs, Hosts
 from headrace.api.request_ids import RequestIds
 from headrace.api.token import ensure_token
 from headrace.auth.gate import Gate
@@ -115,6 +115,7 @@ def _surround(app: FastAPI, settings: Settings, host: str) -> None:
     web = settings.web
     app.add_middleware(Bounded, max_bytes=web.max_body_bytes, seconds=web.receive_seconds)
     app.add_middleware(Aliases)
+    app.add_middleware(Bugs)
     if web.cors_origins:
         app.add_middleware(
             CORSMiddleware,

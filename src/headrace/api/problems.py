@@ -68,7 +68,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HeadraceError, _ours)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, unexpected)
 
 
 async def _ours(_request: Request, error: Exception) -> JSONResponse:
@@ -101,7 +101,8 @@ async def _http(_request: Request, error: Exception) -> JSONResponse:
     return problem(kind(words, str(raised.detail), "See /api/v1/openapi.json."), raised.status_code)
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+async def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """The answer to a failure that is nobody's fault but ours; it goes into the log."""
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     said = Bug(
         "unexpected", "Headrace failed in a way it should not", "See the server's log; please report it."

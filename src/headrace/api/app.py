@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from headrace.alerts.reach import reach
 from headrace.api import (
     alerts,
     audit,
@@ -57,6 +58,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     store = Store(settings)
     token = ensure_token(settings.token_file)
     known.learn(token, *store.secret_keys)
+    reach.private = settings.web.webhook_private
     gate = Gate(settings, store, token)
 
     @asynccontextmanager

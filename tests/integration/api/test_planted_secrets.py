@@ -148,6 +148,7 @@ def installed(stack: Stack, tmp_path: Path) -> Iterator[Installation]:
         "HEADRACE_SUPABASE_JWT_SECRET": secret("supabase"),
         "HEADRACE_REDIS": f"redis://:{secret('redis')}@127.0.0.1:1/0",
         "HEADRACE_SIGNUP": "true",
+        "HEADRACE_WEBHOOK_PRIVATE": "true",
         "XDG_STATE_HOME": str(tmp_path / "home"),
         "XDG_CONFIG_HOME": str(tmp_path / "home"),
         "PG_PASSWORD": secret("spec"),

@@ -10,10 +10,19 @@ from typing import Any
 
 import httpx
 import people
+import pytest
 from api_server import BOTH, Running
+
+from headrace.settings import Web
 
 pytestmark = BOTH
 RULE = {"name": "lag", "metric": "lag_seconds", "threshold": 60}
+
+
+@pytest.fixture
+def web() -> Web:
+    """Channels may call the tests' own receiver."""
+    return Web(webhook_private=True)
 
 
 def test_a_repeated_call_is_done_once(api: httpx.Client) -> None:

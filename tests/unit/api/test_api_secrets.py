@@ -50,6 +50,7 @@ def replica(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
         "HEADRACE_OIDC_CLIENT_SECRET": PLANTED["oidc"],
         "HEADRACE_SUPABASE_URL": "http://127.0.0.1:1",
         "HEADRACE_SUPABASE_JWT_SECRET": PLANTED["supabase"],
+        "HEADRACE_WEBHOOK_PRIVATE": "true",
         "HEADRACE_REDIS": f"redis://:{PLANTED['redis']}@127.0.0.1:1/0",
     }
     started = Replica(tmp_path_factory.mktemp("secrets") / "data", env).start()

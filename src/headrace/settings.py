@@ -80,6 +80,8 @@ class Web:
     trusted_proxies: addresses whose X-Forwarded-For is believed. cors_origins: other sites whose pages may call.
     rate_*: requests a minute: of one principal, of one address that is not logged in, and logins of one address.
     max_body_bytes: of a request. receive_seconds: in which the head, and then the body, of a request has to come.
+    connections_each: of one address (a trusted proxy's are not counted). live_each: who watch live in one account's name.
+    webhook_private: channels of alerts may call this machine and private networks.
     """
 
     public_url: str = ""
@@ -90,6 +92,9 @@ class Web:
     rate_login: int = 30
     max_body_bytes: int = 4 << 20
     receive_seconds: float = 20.0
+    connections_each: int = 2000
+    live_each: int = 1000
+    webhook_private: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +204,7 @@ def from_environment(env: Mapping[str, str] = os.environ, data: Path | None = No
     own = _given(Settings, "HEADRACE_", env)
     for name in ("connect", "schema_registry"):
         _require_no_login(f"HEADRACE_{name.upper()}", own.get(name, ""))
+    _require_named(parts["web"].cors_origins)
     return Settings(**{**own, **parts, "data": folder.expanduser().absolute()})
 
 
@@ -209,6 +215,16 @@ def _require_no_login(variable: str, url: str) -> None:
             "bad_setting",
             f"{variable}: the address may hold no user and password",
             f"Give them by {variable}_USER and {variable}_PASSWORD.",
+        )
+
+
+def _require_named(origins: tuple[str, ...]) -> None:
+    """A page that may call sends its user's cookies along; whoever lets every page in lets every page act for them."""
+    if wrong := [origin for origin in origins if "*" in origin or origin == "null"]:
+        raise Invalid(
+            "bad_setting",
+            f"HEADRACE_CORS_ORIGINS: {wrong[0]} would let the pages of any site call in a user's name",
+            "Name each site, such as https://app.example.org.",
         )
 
 

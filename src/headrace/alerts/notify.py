@@ -14,6 +14,7 @@ from typing import Any, assert_never
 import httpx
 import orjson
 
+from headrace.alerts.reach import reach
 from headrace.errors import HeadraceError, Invalid, Unavailable
 from headrace.spec.alerts import ChannelKind
 
@@ -32,7 +33,10 @@ class Notice:
 
 
 def send(kind: ChannelKind, config: Mapping[str, Any], secrets: Mapping[str, str], notice: Notice) -> None:
-    """Send it and return once the other side has taken it; Unavailable ``channel_failed`` saying why not."""
+    """Send it and return once the other side has taken it.
+
+    Unavailable ``channel_failed`` saying why not, Denied ``private_address``, Invalid ``bad_url``.
+    """
     try:
         match kind:
             case "in_app":
@@ -67,8 +71,12 @@ def _post(url: str, body: bytes, signing_key: str = "") -> None:
     headers = {"content-type": "application/json"}
     if signing_key:
         headers[SIGNATURE] = "sha256=" + hmac.new(signing_key.encode(), body, hashlib.sha256).hexdigest()
+    place = reach.place(url)
     # Redirects are not followed: they could lead a notice to a place that nobody has entered.
-    answer = httpx.post(url, content=body, headers=headers, timeout=_PATIENCE, follow_redirects=False)
+    with httpx.Client(timeout=_PATIENCE, follow_redirects=False) as client:
+        answer = client.post(
+            place.url, content=body, headers={**headers, **place.headers}, extensions=place.extensions
+        )
     if not answer.is_success:
         raise _failed(f"the other side answered {answer.status_code}")
 

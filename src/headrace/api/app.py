@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from headrace.alerts.reach import reach
 from headrace.api import (
     alerts,
     audit,
@@ -29,7 +30,7 @@ from headrace.api import (
 )
 from headrace.api.beating import beating
 from headrace.api.bounded import Bounded
-from headrace.api.guard import LOOPBACK, Aliases, Hosts
+from headrace.api.guard import LOOPBACK, Aliases, Bugs, Hosts
 from headrace.api.heads import Heads
 from headrace.api.request_ids import RequestIds
 from headrace.api.token import ensure_token
@@ -58,6 +59,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     store = Store(settings)
     token = ensure_token(settings.token_file)
     known.learn(token, *store.secret_keys)
+    reach.private = settings.web.webhook_private
     gate = Gate(settings, store, token)
 
     @asynccontextmanager
@@ -85,7 +87,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.browsing = Browsing(store)
     app.state.connectors = Connectors(settings, store)
     app.state.topics = TopicCases(settings)
-    app.state.hub = live.Hub(store)
+    app.state.hub = live.Hub(store, settings.web.live_each)
     app.state.monitoring = Monitoring(settings, store, app.state.traffic, lambda: app.state.hub.watching)
     _surround(app, settings, host)
     return app
@@ -117,6 +119,7 @@ def _surround(app: FastAPI, settings: Settings, host: str) -> None:
     app.add_middleware(Heads)
     app.add_middleware(Bounded, max_bytes=web.max_body_bytes, seconds=web.receive_seconds)
     app.add_middleware(Aliases)
+    app.add_middleware(Bugs)
     if web.cors_origins:
         app.add_middleware(
             CORSMiddleware,

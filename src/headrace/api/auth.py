@@ -14,7 +14,7 @@ from headrace.api.guarded import Guarded, actor, address_of, knock
 from headrace.api.paging import Page
 from headrace.api.scope import JSON, Limit, Offset, page
 from headrace.auth.gate import ACCESS_COOKIE, CSRF_COOKIE, REFRESH_COOKIE, Gate
-from headrace.auth.people import form, session_form, token_form
+from headrace.auth.people import form, require_login, session_form, token_form
 from headrace.auth.principal import Principal
 from headrace.auth.sessions import Entered
 from headrace.auth.signin import SignIn
@@ -247,6 +247,7 @@ def password(gate: Door, who: Who, body: PasswordBody) -> Response:
 @router.get("/auth/sessions", response_model=Page[SessionAnswer])
 def sessions(who: Who, request: Request, limit: Limit = 100, offset: Offset = 0) -> JSON:
     """One's own sessions, the newest first."""
+    require_login(who)
     found = request.app.state.store.sessions(who.id)
     return page([session_form(s, who.session) for s in found], limit, offset)
 
@@ -254,6 +255,7 @@ def sessions(who: Who, request: Request, limit: Limit = 100, offset: Offset = 0)
 @router.delete("/auth/sessions/{id}", status_code=204)
 def end_session(gate: Door, who: Who, request: Request, id: str) -> Response:
     """End one of one's own sessions; no error when it is over already."""
+    require_login(who)
     store = request.app.state.store
     if any(s.id == id for s in store.sessions(who.id)):
         gate.sessions.log_out(id, store.user(who.id))
@@ -292,18 +294,14 @@ def oidc_callback(
 
 @router.get("/tokens", response_model=Page[TokenAnswer])
 def tokens(
+    gate: Door,
     who: Who,
-    request: Request,
     user: Annotated[str | None, Query(description="Id or address; for admins")] = None,
     limit: Limit = 100,
     offset: Offset = 0,
 ) -> JSON:
-    """One's own API tokens, or another's for an admin, the newest first."""
-    store = request.app.state.store
-    if user is not None and not who.may("users:read"):
-        raise Denied("forbidden", "Only admins see the tokens of others", "Leave `user` out.")
-    owner = store.user(user).id if user is not None else who.id
-    return page([token_form(t) for t in store.tokens(owner)], limit, offset)
+    """One's own API tokens, or another's for an admin, the newest first. A token of narrower scope sees but itself."""
+    return page([token_form(t) for t in gate.people.tokens(who, user)], limit, offset)
 
 
 @router.post("/tokens", status_code=201, response_model=NewTokenAnswer)
@@ -322,7 +320,7 @@ def add_token(gate: Door, who: Who, body: TokenBody) -> JSON:
 
 @router.delete("/tokens/{id}", status_code=204)
 def revoke_token(gate: Door, who: Who, id: str) -> Response:
-    """End an API token: one's own, anybody's for an admin."""
+    """End an API token: one's own, anybody's for an admin. A token of narrower scope ends but itself."""
     gate.people.revoke_token(who, id)
     return Response(status_code=204)
 

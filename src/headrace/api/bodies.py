@@ -87,7 +87,7 @@ def _translated(data: dict[str, Any]) -> dict[str, Any]:
         if k not in ("frequency_minutes", "enable_full_load", "auto_create_target")
     }
     mode, minutes = data.get("mode"), data.get("frequency_minutes")
-    if mode in _OLDER_MODES:
+    if isinstance(mode, str) and mode in _OLDER_MODES:
         said["mode"] = _OLDER_MODES[mode]
     if data.get("enable_full_load") is False and said.get("mode", "full_load_and_cdc") == "full_load_and_cdc":
         said["mode"] = "cdc_only"

@@ -1,4 +1,4 @@
-"""Bounds on the bodies of requests: how large, how slow, how deep, and no text that a database cannot keep."""
+"""Bounds on the bodies of requests: how large, how slow, how deep, how many, no text that a database cannot keep."""
 
 from __future__ import annotations
 
@@ -12,11 +12,17 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace.api.problems import problem
+from headrace.auth import rights
 from headrace.errors import HeadraceError, Invalid
 
 DEEPEST = 64
+# Entries of lists and mappings, all together: each becomes objects while nobody else is served.
+MOST_ENTRIES = 50_000
+# Of a call that anybody may make.
+PUBLIC_BYTES = 16 * 1024
 _LARGE = 64 * 1024
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Read once and never given back: an open one ends where the body does, else each of its quotes would begin another.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _BRACKET = re.compile(rb"[\[\]{}]")
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -34,7 +40,7 @@ class Bounded:
             return
         try:
             _check_address(scope)
-            body = await self._body(Headers(scope=scope), receive)
+            body = await self._body(Headers(scope=scope), receive, self._most(scope))
             if body:
                 await (run_in_threadpool(check_text, body) if len(body) > _LARGE else _now(body))
         except _Refused as refused:
@@ -44,37 +50,44 @@ class Bounded:
             return
         await self._app(scope, receive if body is None else _replaying(body, receive), send)
 
-    async def _body(self, headers: Headers, receive: Receive) -> bytes | None:
+    def _most(self, scope: Scope) -> int:
+        """How many bytes its body may have: of a stranger's call few."""
+        route = f"{scope['method']} {scope['path'].removeprefix('/api/v1')}"
+        return min(self._max, PUBLIC_BYTES) if rights.ROUTES.get(route) in rights.OPEN else self._max
+
+    async def _body(self, headers: Headers, receive: Receive, most: int) -> bytes | None:
         """The body; None when the request has none."""
         length = headers.get("content-length")
         if length is None and "transfer-encoding" not in headers:
             return None
-        if length is not None and length.isdigit() and int(length) > self._max:
-            raise _too_large(self._max)
+        if length is not None and length.isdigit() and int(length) > most:
+            raise _too_large(most)
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._whole(receive)
+                return await self._whole(receive, most)
         except TimeoutError:
             why = f"The body did not come within {self._seconds:g} seconds"
             raise _Refused(Invalid("body_too_slow", why, "Send it faster."), 408, close=True) from None
 
-    async def _whole(self, receive: Receive) -> bytes:
+    async def _whole(self, receive: Receive, most: int) -> bytes:
         body = bytearray()
         while True:
             message = await receive()
             if message["type"] == "http.disconnect":
                 raise ConnectionError("the client has gone")
             body += message.get("body", b"")
-            if len(body) > self._max:
-                raise _too_large(self._max)
+            if len(body) > most:
+                raise _too_large(most)
             if not message.get("more_body", False):
                 return bytes(body)
 
 
 def check_text(body: bytes) -> None:
-    """Refuse a body that is nested too deeply or holds text that is none."""
+    """Refuse a body that is nested too deeply, has too many entries or holds text that is none."""
     if body.count(b"[") + body.count(b"{") > DEEPEST:
         _check_depth(body)
+    if body.count(b",") > MOST_ENTRIES:
+        _check_entries(body)
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -90,6 +103,13 @@ def _check_depth(body: bytes) -> None:
         if depth > DEEPEST:
             why = f"The body is nested deeper than {DEEPEST} levels"
             raise _Refused(Invalid("body_too_deep", why, "Send a flatter one."), 422)
+
+
+def _check_entries(body: bytes) -> None:
+    # Bodies that are no JSON have commas as well; none of ours is that long.
+    if _STRING.sub(b"", body).count(b",") > MOST_ENTRIES:
+        why = f"The body has more than {MOST_ENTRIES} entries"
+        raise _Refused(Invalid("body_too_many", why, "Send fewer at once."), 422)
 
 
 def _unstorable(body: bytes) -> bool:

@@ -1,13 +1,14 @@
-"""What stands around every request: the Host header (against DNS rebinding), aliases, headers for browsers."""
+"""What stands around every request: the Host header (against DNS rebinding), aliases, headers for browsers, bugs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from headrace.api.problems import problem
+from headrace.api.problems import problem, unexpected
 from headrace.errors import Denied
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1", "[::1]"})
@@ -38,6 +39,35 @@ class Aliases:
             elif path.startswith("/api/") and not path.startswith(_OWN):
                 scope = {**scope, "path": "/api/v1/" + path.removeprefix("/api/")}
         await self._app(scope, receive, send)
+
+
+class Bugs:
+    """Answers what nobody expected, as long as nothing is answered yet: Starlette would from outside of all others.
+
+    Its answer would lack their headers, and uvicorn would cut the connection.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = begun or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception as error:
+            if begun:
+                raise
+            await (await unexpected(Request(scope), error))(scope, receive, send)
 
 
 class Hosts:

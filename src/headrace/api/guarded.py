@@ -47,7 +47,7 @@ class Guarded(APIRoute):
             with acting(actor(request, principal)):
                 if principal is None:
                     return await handler(request)
-                return await once(request, principal.id, request.app.state.store, handler)
+                return await once(request, principal.login, request.app.state.store, handler)
 
         return guarded
 

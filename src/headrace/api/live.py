@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from headrace.api.guarded import Guarded, knock
 from headrace.auth import rights
-from headrace.auth.gate import Gate, Knock
+from headrace.auth.gate import ACCESS_COOKIE, Gate, Knock
 from headrace.auth.principal import Principal
 from headrace.errors import Denied, HeadraceError, Invalid, Unavailable
 from headrace.spec.models import Model
@@ -48,8 +48,9 @@ _NEEDS = {"logs": "logs:read", "changes": "audit:read", "alerts": "alerts:read"}
 
 @dataclass(eq=False, slots=True)
 class Client:
-    """Somebody who watches. kinds, pipelines: what they want, None for all."""
+    """Somebody who watches. owner: the account in whose name. kinds, pipelines: what they want, None for all."""
 
+    owner: str
     may: frozenset[str]
     kinds: frozenset[str] | None = None
     pipelines: frozenset[str] | None = None
@@ -108,10 +109,13 @@ def told(event: Event) -> Told:
 
 
 class Hub:
-    """Reads events once for all who watch here. It belongs to the loop that ``start`` ran in."""
+    """Reads events once for all who watch here. It belongs to the loop that ``start`` ran in.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    each: how many may watch in the name of one account.
+    """
+
+    def __init__(self, store: Store, each: int) -> None:
+        self._store, self._each = store, each
         self._clients: set[Client] = set()
         self._position = 0
         self._nudge = asyncio.Event()
@@ -151,11 +155,14 @@ class Hub:
 
     async def enter(self, client: Client) -> int:
         """Let somebody watch: from the number that is answered on, they miss nothing. Unavailable ``live_full``."""
-        if len(self._clients) >= CLIENTS or self.closed:
-            raise Unavailable(
-                "live_full", "Too many watch already", "Try again later, or at another replica."
-            )
         async with self._entering:
+            if len(self._clients) >= CLIENTS or self.closed:
+                raise Unavailable(
+                    "live_full", "Too many watch already", "Try again later, or at another replica."
+                )
+            if sum(other.owner == client.owner for other in self._clients) >= self._each:
+                why = f"{self._each} watch in this account's name already"
+                raise Unavailable("live_full", why, "Close one, or set HEADRACE_LIVE_EACH.")
             if not self._clients:
                 self._position = (await run_in_threadpool(self._store.event_bounds))[1]
             self._clients.add(client)
@@ -261,7 +268,8 @@ async def _entered(socket: WebSocket, knocked: Knock) -> tuple[Principal, Knock]
     gate = _gate(socket)
     if not gate.may_come_from(knocked.origin, knocked.host):
         raise Denied("csrf", "Refused: the call comes from another site", "Open it from this server's pages.")
-    if not knocked.authorization and not knocked.cookies:
+    # Any other cookie may be of anybody on this host.
+    if not knocked.authorization and not knocked.cookies.get(ACCESS_COOKIE):
         try:
             said = _AUTH.validate_json(await asyncio.wait_for(socket.receive_text(), _AUTH_SECONDS))
         except (ValidationError, TimeoutError, KeyError):
@@ -281,7 +289,7 @@ class _Conversation:
     def __init__(self, socket: WebSocket, knocked: Knock, principal: Principal) -> None:
         self._socket, self._knocked = socket, knocked
         self._hub = _hub(socket)
-        self._client = Client(principal.permissions)
+        self._client = Client(principal.id, principal.permissions)
         self._entered = False
         self._past_told = False
 
@@ -400,6 +408,7 @@ async def events(
     """What happens, as it happens, as Server-Sent Events."""
     principal = cast(Principal, request.state.principal)
     client = Client(
+        principal.id,
         principal.permissions,
         frozenset(kinds) if kinds else None,
         frozenset(pipeline) if pipeline else None,

@@ -22,6 +22,7 @@ _KEPT = ("content-type", "location", "etag", "content-disposition")
 async def once(request: Request, owner: str, store: Store, handler: Any) -> Response:
     """The handler's answer, or the one given to the same call before (then with ``Idempotency-Replayed``).
 
+    owner: the login that calls. Another one of the same account may do less, and an answer may show a secret.
     Only what succeeded is kept: an error means that nothing was done. Raises Invalid ``idempotency_key`` and
     ``idempotency_key_reused``, Conflict ``in_progress``.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -34,6 +35,9 @@ _BY_CODE = {"unauthorized": 401, "wrong_login": 401, "unsupported_media_type": 4
 _UNREADABLE = "There was an error parsing the body"
 # A request is not a spec, and who sends it has the API before them, not the command line.
 _GUIDANCE = "Mend each problem. /api/docs describes every operation; a body is JSON, with content-type: application/json."
+# Of a request, so many problems are told, with so much of each name; who sent a million wrong keys knows of some.
+_MOST_TOLD = 50
+_LONGEST_NAME = 200
 _log = logging.getLogger(__name__)
 
 
@@ -64,7 +68,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HeadraceError, _ours)
     app.add_exception_handler(RequestValidationError, _malformed)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _unexpected)
+    app.add_exception_handler(Exception, unexpected)
 
 
 async def _ours(_request: Request, error: Exception) -> JSONResponse:
@@ -73,9 +77,16 @@ async def _ours(_request: Request, error: Exception) -> JSONResponse:
 
 async def _malformed(_request: Request, error: Exception) -> JSONResponse:
     raw = cast(RequestValidationError, error).errors()
-    details = [cast(ErrorDetails, {**d, "loc": d["loc"][d["loc"][0] == "body" :]}) for d in raw]
+    details = [cast(ErrorDetails, {**d, "loc": _place(d["loc"])}) for d in raw[:_MOST_TOLD]]
     invalid = problems.invalid(problems.from_details(details, None), "request", {})
+    if left := len(raw) - len(details):
+        said = f"{invalid.message}\nand {left} more"
+        invalid = replace(invalid, message=said, context={**invalid.context, "left_out": left})
     return problem(replace(invalid, guidance=_GUIDANCE))
+
+
+def _place(path: Sequence[str | int]) -> tuple[str | int, ...]:
+    return tuple(p[:_LONGEST_NAME] if isinstance(p, str) else p for p in path[path[0] == "body" :])
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:
@@ -113,7 +124,8 @@ def _methods(request: Request) -> list[str]:
     return [*found, "HEAD"] if "GET" in found and request.url.path not in STREAMS else found
 
 
-async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+async def unexpected(request: Request, error: Exception) -> JSONResponse:
+    """The answer to a failure that is nobody's fault but ours; it goes into the log."""
     _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     said = Bug(
         "unexpected", "Headrace failed in a way it should not", "See the server's log; please report it."

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import gc
+import ipaddress
 import socket
 import sys
 import termios
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +18,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from headrace.auth.attempts import neighbourhood
 from headrace.settings import Settings
 
 HEAD_BYTES = 64 * 1024
@@ -29,10 +33,11 @@ TAKEN_BYTES = 4096
 def config(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
     """The server's configuration; more: of uvicorn, e.g. ``port``."""
     proxies = settings.web.trusted_proxies
+    crowd = Crowd(settings.web.connections_each, proxies)
     chosen: dict[str, Any] = {
-        "http": _timed(settings.web.receive_seconds),
+        "http": _timed(settings.web.receive_seconds, crowd),
         "loop": "uvloop",
-        "ws": Socket,
+        "ws": type("Counted", (Socket,), {"crowd": crowd}),
         "ws_max_size": MESSAGE_BYTES,
         "ws_per_message_deflate": False,
         "ws_ping_interval": 20.0,
@@ -49,8 +54,53 @@ def config(app: Any, settings: Settings, **more: Any) -> uvicorn.Config:
     return uvicorn.Config(app, **{**chosen, **more})
 
 
-def _timed(seconds: float) -> type[HttpToolsProtocol]:
-    return type("Timed", (TimedProtocol,), {"seconds": seconds})
+def _timed(seconds: float, crowd: Crowd) -> type[HttpToolsProtocol]:
+    return type("Timed", (TimedProtocol,), {"seconds": seconds, "crowd": crowd})
+
+
+class Crowd:
+    """How many connections each address has, so that no stranger takes the places of all. trusted: who brings many people's.
+
+    It belongs to one event loop.
+    """
+
+    def __init__(self, each: int, trusted: Iterable[str]) -> None:
+        self._each = each
+        self._counts: Counter[str] = Counter()
+        self._everybody = "*" in trusted
+        self._networks = [n for t in trusted if (n := _network(t)) is not None]
+
+    def enter(self, client: tuple[str, int] | None) -> str | None:
+        """One more: under what it is counted, "" where it is not; None when there are too many."""
+        if client is None or self._trusts(client[0]):
+            return ""
+        place = neighbourhood(client[0])
+        if self._counts[place] >= self._each:
+            return None
+        self._counts[place] += 1
+        return place
+
+    def leave(self, place: str) -> None:
+        """One less."""
+        if not place:
+            return
+        self._counts[place] -= 1
+        if self._counts[place] <= 0:
+            del self._counts[place]
+
+    def _trusts(self, address: str) -> bool:
+        if self._everybody or not self._networks:
+            return self._everybody
+        found = ipaddress.ip_address(address)
+        return any(found in network for network in self._networks)
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        # A name, which uvicorn compares letter by letter; no connection comes from one.
+        return None
 
 
 class Taken:
@@ -104,22 +154,36 @@ class TimedProtocol(Taken, HttpToolsProtocol):
     """
 
     seconds = 20.0
+    crowd = Crowd(CONNECTIONS, ())
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
         self._in_head = True
         self._head = self._fields = 0
+        self._place = ""
 
     def connection_made(self, transport: Any) -> None:
         """A client is there; its first head is awaited."""
         super().connection_made(transport)
+        place = self.crowd.enter(self.client)
+        if place is None:
+            self._refuse(429)
+            return
+        self._place = place
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         self._disarm()
+        self.crowd.leave(self._place)
         super().connection_lost(exc)
+
+    def handle_websocket_upgrade(self) -> None:
+        """From here on it is the socket's."""
+        self.crowd.leave(self._place)
+        self._place = ""
+        super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -168,7 +232,20 @@ class TimedProtocol(Taken, HttpToolsProtocol):
 
 
 class Socket(Taken, WebSocketsSansIOProtocol):
-    """A WebSocket whose end does not wait for a client that reads nothing."""
+    """A WebSocket whose end does not wait for a client that reads nothing; it counts as a connection of its address."""
+
+    crowd = Crowd(CONNECTIONS, ())
+    _place = ""
+
+    def connection_made(self, transport: Any) -> None:
+        """It takes the place of the connection that it was."""
+        super().connection_made(transport)
+        self._place = self.crowd.enter(self.client) or ""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self.crowd.leave(self._place)
+        super().connection_lost(exc)
 
     async def run_asgi(self) -> None:
         """Run the application; what it could not send is not sent."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import threading
 import time
@@ -35,9 +36,12 @@ class Attempts:
         return self._shared is None
 
     def hit(self, what: str, key: str, a_minute: int) -> None:
-        """Count one. TooMany ``too_many_requests`` when there were more than that in the last minute."""
+        """Count one. TooMany ``too_many_requests`` when there were more than that in the last minute.
+
+        key: an id, or an address, which counts as its neighbourhood.
+        """
         limit = RateLimitItemPerMinute(a_minute)
-        if not self._hit(limit, what, key):
+        if not self._hit(limit, what, neighbourhood(key)):
             raise TooMany(
                 "too_many_requests",
                 f"Too many {what} in the last minute",
@@ -68,6 +72,19 @@ class Attempts:
             _log.warning("Redis does not answer, counting alone: %s", why)
         elif turned:
             _log.info("Redis answers again, counting together")
+
+
+def neighbourhood(address: str) -> str:
+    """What one client has of addresses: of IPv6 a whole /64. What is no address stays as it is."""
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return f"{ipaddress.IPv6Address(int(found) >> 64 << 64)}/64"
 
 
 def _storage(url: str) -> Storage:

@@ -102,7 +102,7 @@ class Foreigners:
             before, user = self._store.foreign_user(
                 issuer,
                 subject,
-                _address(claims),
+                _address(claims, self._issuers[issuer].known.confirms),
                 name[:255] if isinstance(name, str) and name.isprintable() else "",
                 claimed,
                 self._access.oidc_role,
@@ -118,10 +118,14 @@ class Foreigners:
         return user
 
 
-def _address(claims: dict[str, Any]) -> str:
-    """The address of verified claims, "" where there is none that could be one."""
-    email = claims.get("email")
-    if not isinstance(email, str) or claims.get("email_verified") is False:
+def _address(claims: dict[str, Any], confirms: bool) -> str:
+    """The address of verified claims, "" where there is none, or where nobody says that it is theirs.
+
+    confirms: the issuer need not say it.
+    """
+    email, said = claims.get("email"), claims.get("email_verified", confirms)
+    # Some issuers write their truths as text.
+    if not isinstance(email, str) or not (said is True or said == "true"):
         return ""
     try:
         return address(email)
@@ -148,7 +152,10 @@ def issuers(settings: Settings) -> list[Foreign]:
             raise _setting(
                 "HEADRACE_SUPABASE_JWT_SECRET", f"{_SHORTEST_SECRET} characters at least are wanted"
             )
-        found.append(Foreign(url, ("authenticated",), f"{url}/.well-known/jwks.json", secret))
+        # Its tokens have no `email_verified` (one in `user_metadata` is the user's own word): an address is in them once
+        # it is confirmed, unless the project does without. https://supabase.com/docs/guides/auth/jwt-fields
+        keys = f"{url}/.well-known/jwks.json"
+        found.append(Foreign(url, ("authenticated",), keys, secret, confirms=True))
     return found
 
 

@@ -125,7 +125,7 @@ class Gate:
         if found is None or not hmac.compare_digest(found[0].hash, tokens.digest(own)):
             return None
         self._store.touch_token(found[0])
-        return _of(found[1], "api_token", scopes=found[0].scopes)
+        return _of(found[1], "api_token", scopes=found[0].scopes, token=id_)
 
     def _same_site(self, knock: Knock, principal: Principal) -> None:
         """A page elsewhere can send our cookie, but neither read the value bound to it nor change its own origin."""
@@ -153,9 +153,11 @@ def _of(
     session: str | None = None,
     scopes: Sequence[str] | None = None,
     cookie: bool = False,
+    token: str | None = None,
 ) -> Principal:
     permissions = rights.granted(user.role, scopes)
-    return Principal(user.id, user.email, user.role, kind, permissions, session, cookie)
+    narrowed = scopes is not None and "*" not in scopes
+    return Principal(user.id, user.email, user.role, kind, permissions, session, cookie, token, narrowed)
 
 
 def _unproven(knock: Knock) -> Denied:

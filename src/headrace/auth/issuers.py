@@ -40,12 +40,16 @@ BY_KEYS = frozenset(_RSA).union(*_CURVES.values())
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """One issuer that is believed. url: its ``iss``. jwks: where its keys are, "" to look it up. secret: instead of keys."""
+    """One issuer that is believed. url: its ``iss``. jwks: where its keys are, "" to look it up. secret: instead of keys.
+
+    confirms: it names no address that it has not confirmed, and says so in no claim.
+    """
 
     url: str
     audiences: tuple[str, ...]
     jwks: str = ""
     secret: str = ""
+    confirms: bool = False
 
 
 class Kept(Generic[T]):

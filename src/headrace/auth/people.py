@@ -123,8 +123,7 @@ class People:
             return ended
 
     def _own(self, principal: Principal) -> User:
-        if principal.kind == "api_token":
-            raise Denied("needs_login", "An API token cannot do that", "Log in with address and password.")
+        require_login(principal)
         if principal.kind == "local":
             raise Denied("needs_login", "The installation's token is nobody's account", "Log in first.")
         return self._store.user(principal.id)
@@ -144,12 +143,31 @@ class People:
             self._store.audit("api_token", id_, "created", new={"name": name, "scopes": wanted})
         return made, tokens.join(id_, own, tokens.API_PREFIX)
 
+    def tokens(self, principal: Principal, user: str | None = None) -> list[ApiToken]:
+        """One's own tokens, or a user's for those who may read users; a token of narrower scope sees but itself."""
+        if user is not None and not principal.may("users:read"):
+            raise Denied("forbidden", "Only admins see the tokens of others", "Leave `user` out.")
+        found = self._store.tokens(self._store.user(user).id if user is not None else principal.id)
+        alone = user is None and principal.narrowed
+        return [t for t in found if not alone or t.id == principal.token]
+
     def revoke_token(self, principal: Principal, id_: str) -> None:
-        """End a token: one's own, anybody's for those who may write users."""
+        """End a token: one's own, anybody's for those who may write users. Denied ``needs_login``.
+
+        A token of narrower scope ends but itself.
+        """
         owner = None if principal.may("users:write") else principal.id
+        if owner is not None and principal.narrowed and id_ != principal.token:
+            require_login(principal)
         with self._store.together():
             gone = self._store.revoke_token(id_, owner)
             self._store.audit("api_token", id_, "revoked", old={"name": gone.name})
+
+
+def require_login(principal: Principal) -> None:
+    """Denied ``needs_login`` for an API token: what it may is in its scopes, and its owner's account is in none."""
+    if principal.kind == "api_token":
+        raise Denied("needs_login", "An API token cannot do that", "Log in with address and password.")
 
 
 def address(email: str) -> str:

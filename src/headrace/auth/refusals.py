@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from headrace.actor import Actor, acting
+from headrace.auth.attempts import neighbourhood
 from headrace.errors import HeadraceError, TooMany
 from headrace.store import Store
 
@@ -25,6 +26,7 @@ class Refusals:
 
     def note(self, address: str) -> None:
         """One more."""
+        address = neighbourhood(address)
         with self._lock:
             self._counts[address] += 1
             if self._timer is None:

@@ -13,6 +13,8 @@ from headrace.errors import Bug, Invalid
 PUBLIC = "public"
 ALIVE = "alive"
 OWN = "own"
+# Of strangers, too.
+OPEN = frozenset({PUBLIC, ALIVE})
 
 _SEES = frozenset({"monitoring:read"})
 _READS = _SEES | {

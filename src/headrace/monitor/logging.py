@@ -14,6 +14,8 @@ from headrace.capture.hiding import unveiled
 from headrace.secrecy import MASK, known
 from headrace.settings import Settings
 
+# What moves a terminal's cursor, ends a line or turns the direction of writing.
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _SECRETS = (
     re.compile(r"(?i)((?:passw(?:or)?d|secret|token|authorization|api[_-]?key)[\"']?\s*[=:]\s*[\"']?(?:Bearer\s+)?)([^\s\"',;&}]+)"),
     re.compile(r"(?i)(Bearer\s+)([A-Za-z0-9._~+/=-]{8,})"),
@@ -67,6 +69,25 @@ class _Json(JsonFormatter):
             log_data["exception"] = record.exc_text
 
 
+class _Text(logging.Formatter):
+    """One line for one record, whatever is in it; those of an exception are set in."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return _plain(super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        trace, record.exc_text = record.exc_text, None
+        lines = trace.split("\n") if trace else []
+        try:
+            return "\n".join([super().format(record), *("    " + _plain(line) for line in lines)])
+        finally:
+            record.exc_text = trace
+
+
+def _plain(text: str) -> str:
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
 def set_up(settings: Settings, component: str) -> None:
     """Have this process log so, to standard error. component: ``server`` or ``worker``."""
     known.learn(*filter(None, settings.secrets))
@@ -76,7 +97,7 @@ def set_up(settings: Settings, component: str) -> None:
             _Json("{message}", style="{", timestamp="ts", static_fields={"component": component})
         )
     else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        handler.setFormatter(_Text("%(asctime)s %(levelname)s %(name)s %(message)s"))
     handler.addFilter(Redacting())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -20,8 +20,8 @@ from support.lab import until
 from support.oidc_issuer import Issuer, new_key
 
 PEOPLE = {
-    "ann": {"email": "ann@example.org", "name": "Ann", "headrace_role": "operator"},
-    "bob": {"email": "bob@example.org", "name": "Bob"},
+    "ann": {"email": "ann@example.org", "email_verified": True, "name": "Ann", "headrace_role": "operator"},
+    "bob": {"email": "bob@example.org", "email_verified": True, "name": "Bob"},
 }
 
 
@@ -91,7 +91,12 @@ def test_a_real_token_is_believed_and_its_role_followed(api: httpx.Client, issue
 
 
 def test_what_an_issuer_brings_about_is_written_down(api: httpx.Client, issuer: Issuer) -> None:
-    issuer.accounts["dot"] = {"email": "dot@example.org", "name": "Dot", "headrace_role": "operator"}
+    issuer.accounts["dot"] = {
+        "email": "dot@example.org",
+        "email_verified": True,
+        "name": "Dot",
+        "headrace_role": "operator",
+    }
     issuer.reload()
     operator, viewer = issuer.token("dot"), issuer.token("dot", headrace_role="viewer")
     with ThreadPoolExecutor(8) as pool:
@@ -148,7 +153,7 @@ def test_it_never_becomes_a_local_account_of_the_same_address(api: httpx.Client,
     local = {"authorization": f"Bearer {api.headers['x-local']}"}
     body = {"email": "eve@example.org", "role": "admin", "password": "long enough a password"}
     assert api.post("users", json=body, headers=local).status_code == 201
-    issuer.accounts["eve"] = {"email": "eve@example.org", "name": "Eve"}
+    issuer.accounts["eve"] = {"email": "eve@example.org", "email_verified": True, "name": "Eve"}
     issuer.reload()
     found = me(api, issuer.token("eve")).json()
     assert found["role"] == "user"

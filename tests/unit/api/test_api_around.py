@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import httpx
 import people
@@ -147,3 +148,31 @@ class TestLimits:
         assert httpx.get(f"{running.url}/api/v1/auth/methods").status_code == 429
         for _ in range(LIMIT):
             assert httpx.get(f"{running.url}/api/v1/health/live").status_code == 200
+
+
+def test_a_bug_is_answered_like_anything_else(
+    running: Running, api: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("planted words")
+
+    monkeypatch.setattr("headrace.control.alerts.AlertCases.rules", broken)
+    port = int(running.url.rsplit(":", 1)[1])
+    head = f"GET /api/v1/alerts/rules HTTP/1.1\r\nhost: 127.0.0.1\r\norigin: {APP}\r\nx-request-id: r-7\r\n"
+    request = f"{head}authorization: Bearer {running.token}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", port), 10) as connection:
+        # The connection goes on.
+        for _ in range(2):
+            connection.sendall(request)
+            answer = b""
+            while b"report it" not in answer:
+                part = connection.recv(65536)
+                assert part, answer
+                answer += part
+            said, _, body = answer.decode().partition("\r\n\r\n")
+            assert said.startswith("HTTP/1.1 500")
+            for name, value in {**SAFE, "x-request-id": "r-7", "access-control-allow-origin": APP}.items():
+                assert f"\r\n{name}: {value}" in said
+            assert json.loads(body)["code"] == "unexpected"
+            assert "planted" not in body
+    assert caplog.text.count("RuntimeError: planted words") == 2

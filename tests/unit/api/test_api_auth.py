@@ -251,6 +251,35 @@ def test_api_tokens_narrow_a_role(api: httpx.Client, running: Running) -> None:
     assert code(api.post("tokens", json={"name": "x"})) == (403, "needs_login")
 
 
+def test_an_api_token_does_not_act_on_its_owners_account(api: httpx.Client, running: Running) -> None:
+    people.add(api, "ann", "admin")
+    with people.client(running, people.tokens(running, "ann")["access_token"]) as ann:
+
+        def token(*scopes: str) -> dict[str, Any]:
+            made: dict[str, Any] = ann.post("tokens", json={"name": "t", "scopes": scopes}).json()
+            return made
+
+        wide, narrow, writes = token("*"), token("monitoring:read"), token("users:*")
+        session = ann.get("auth/sessions").json()["items"][0]["id"]
+        for one in (narrow, wide):
+            with people.client(running, one["token"]) as robot:
+                assert code(robot.get("auth/sessions")) == (403, "needs_login")
+                assert code(robot.delete(f"auth/sessions/{session}")) == (403, "needs_login")
+        with people.client(running, narrow["token"]) as robot:
+            assert [t["id"] for t in robot.get("tokens").json()["items"]] == [narrow["id"]]
+            assert code(robot.delete(f"tokens/{wide['id']}")) == (403, "needs_login")
+            assert robot.delete(f"tokens/{narrow['id']}").status_code == 204
+            assert robot.get("auth/me").status_code == 401
+        with people.client(running, wide["token"]) as robot:
+            assert len(robot.get("tokens").json()["items"]) == 2
+        # What a scope says it may.
+        with people.client(running, writes["token"]) as robot:
+            listed = robot.get("tokens", params={"user": "ann@example.org"}).json()["items"]
+            assert {t["id"] for t in listed} == {wide["id"], writes["id"]}
+            assert robot.delete(f"tokens/{wide['id']}").status_code == 204
+        assert ann.get("auth/me").status_code == 200
+
+
 def test_the_last_admin_stays(api: httpx.Client, running: Running) -> None:
     people.add(api, "ann", "admin")
     people.add(api, "bob", "admin")

@@ -22,11 +22,17 @@ from starlette.requests import ClientDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 
 from headrace.api.app import create_app
-from headrace.settings import Settings
+from headrace.settings import Settings, Web
 from headrace.spec.models import PipelineSpec
 from support.lab import until
 
 JSON = dict[str, Any]
+
+
+@pytest.fixture
+def web() -> Web:
+    """Many may watch, all in one account's name and from one address."""
+    return Web()
 
 
 def address(running: Running) -> str:

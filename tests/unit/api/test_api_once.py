@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import httpx
+import people
 from api_server import BOTH, Running
 
 pytestmark = BOTH
@@ -120,3 +121,28 @@ def test_the_audit_can_be_searched_and_taken_away(api: httpx.Client) -> None:
     assert csv.headers["content-type"].startswith("text/csv")
     window = {"start_time": "2026-01-02T00:00:00", "end_time": "2026-01-01T00:00:00"}
     assert api.get("audit", params=window).json()["code"] == "bad_window"
+
+
+def test_an_answer_is_kept_for_the_login_that_got_it(api: httpx.Client, running: Running) -> None:
+    people.add(api, "ann", "operator")
+    entered = people.tokens(running, "ann")
+    body, key = {"name": "ci", "scopes": ["*"]}, {"idempotency-key": "once"}
+
+    def post(token: str) -> httpx.Response:
+        with people.client(running, token) as client:
+            return client.post("tokens", json=body, headers=key)
+
+    made = post(entered["access_token"])
+    assert made.status_code == 201
+    renewed = httpx.post(
+        f"{running.url}/api/v1/auth/refresh", json={"refresh_token": entered["refresh_token"]}
+    ).json()
+    assert renewed["refresh_token"] != entered["refresh_token"]
+    again = post(renewed["access_token"])
+    assert (again.json(), again.headers["idempotency-replayed"]) == (made.json(), "true")
+    # A token of the same account, and another login.
+    narrow = post(made.json()["token"])
+    assert (narrow.status_code, narrow.json()["code"]) == (403, "needs_login")
+    other = post(people.tokens(running, "ann")["access_token"])
+    assert other.status_code == 201
+    assert other.json()["token"] != made.json()["token"]

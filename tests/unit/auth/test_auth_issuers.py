@@ -178,6 +178,32 @@ def test_a_key_says_what_it_signs_with(site: Site, foreigners: Foreigners) -> No
     assert accepted(foreigners, site, ED, "ed", ["EdDSA"]) == ["EdDSA"]
 
 
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [(True, True), ("true", True), (False, False), ("false", False), (None, False), (1, False), ("", False)],
+)
+def test_an_address_is_taken_once_its_issuer_has_verified_it(
+    site: Site, foreigners: Foreigners, said: Any, taken: bool
+) -> None:
+    claims = {"iss": site.url, "sub": "Ann", "email": "ceo@example.org", "email_verified": said}
+    host = site.url.partition("://")[2]
+    assert foreigners.account(claims).email == ("ceo@example.org" if taken else f"ann@{host}")
+    missing = {"iss": site.url, "sub": "bob", "email": "cfo@example.org"}
+    assert foreigners.account(missing).email == f"bob@{host}"
+
+
+@pytest.mark.parametrize(("more", "taken"), [({}, True), ({"email_verified": False}, False)])
+def test_supabase_names_no_address_that_it_has_not_confirmed(
+    tmp_path: Path, more: dict[str, Any], taken: bool
+) -> None:
+    store = Store(Settings(tmp_path))
+    url = "https://p.supabase.co"
+    supabase = Foreigners(Settings(tmp_path, access=Access(supabase_url=url)), store)
+    claims = {"iss": f"{url}/auth/v1", "sub": "ann", "email": "ann@example.org", **more}
+    assert (supabase.account(claims).email == "ann@example.org") == taken
+    store.close()
+
+
 def test_one_asks_and_the_others_wait(site: Site, issuer: Issuer) -> None:
     site.open.clear()
     threading.Timer(0.5, site.open.set).start()

@@ -77,13 +77,13 @@ def test_the_life_of_a_token(cli: Cli) -> None:
     assert [(t["name"], t["id"]) for t in listed] == [("ci", made.json["id"])]
     assert "token" not in listed[0]
     assert [t["name"] for t in cli("tokens", "list", "--user", "dan@example.org", "--json").json] == ["ci"]
-    printed = cli("tokens", "add", "ci", *dan, stdin=f"{LONG}\n").out.strip()
+    printed = cli("tokens", "add", "ci", "--scope", "*", *dan, stdin=f"{LONG}\n").out.strip()
     assert printed.startswith("hr_")
-    several = cli("tokens", "revoke", "ci", "--json", **with_it)
+    with_other = {**with_it, "HEADRACE_TOKEN": printed}
+    several = cli("tokens", "revoke", "ci", "--json", **with_other)
     assert (several.code, several.json["error"]["code"]) == (2, "ambiguous")
     assert cli("tokens", "revoke", made.json["id"], **with_it).code == 0
     assert cli("tokens", "list", **with_it).code == 4
-    with_other = {**with_it, "HEADRACE_TOKEN": printed}
     assert cli("tokens", "revoke", "ci", **with_other).code == 0
     assert cli("tokens", "list", **with_other).code == 4
     assert cli("tokens", "revoke", "nothing").code == 3

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from headrace.errors import Invalid
 from headrace.monitor.logging import MASK, redacted
 from headrace.settings import from_environment
 
@@ -84,3 +85,39 @@ def test_secrets_of_the_settings_are_known(tmp_path: Path) -> None:
     held = from_environment(env, tmp_path).secrets
     assert sorted(held) == sorted(re.findall(r"planted-[\w-]+", " ".join(env.values())))
     assert from_environment({"HEADRACE_DATABASE_URL": "sqlite:///x.db"}, tmp_path).secrets == [""]
+
+
+TEXT = """
+import logging
+from pathlib import Path
+from headrace.monitor.logging import set_up
+from headrace.settings import Settings
+set_up(Settings(Path("."), log_format="text"), "server")
+log = logging.getLogger("headrace.x")
+fake = "2026-01-01 00:00:00,000 INFO headrace.access FAKE"
+log.info("GET %s 404", f"/x\\n{fake}\\r\\x1b[2J\\x9b\\u2028\\u202e\\x00 caf\\u00e9")
+try:
+    raise ValueError(f"bad\\n{fake}\\x1b]0;")
+except ValueError:
+    log.exception("failed")
+"""
+
+
+def test_a_line_of_text_is_one_record() -> None:
+    ran = subprocess.run([sys.executable, "-c", TEXT], capture_output=True, check=True)
+    lines = ran.stderr.decode().split("\n")
+    said = "\\x1b[2J\\x9b\\u2028\\u202e\\x00 café 404"
+    assert lines[0].endswith(f"GET /x\\n2026-01-01 00:00:00,000 INFO headrace.access FAKE\\r{said}")
+    assert lines[1].endswith("ERROR headrace.x failed")
+    assert lines[-1] == ""
+    # What an exception says is set in, so that nothing in it looks like a record.
+    assert all(line.startswith("    ") for line in lines[2:-1])
+    assert any("Traceback" in line for line in lines)
+    assert lines[-2].endswith("FAKE\\x1b]0;")
+
+
+@pytest.mark.parametrize("origins", ["*", "https://a.example,*", "https://*.example", "null"])
+def test_nobody_lets_the_pages_of_all_sites_in(tmp_path: Path, origins: str) -> None:
+    with pytest.raises(Invalid, match="HEADRACE_CORS_ORIGINS") as refused:
+        from_environment({"HEADRACE_CORS_ORIGINS": origins}, tmp_path)
+    assert refused.value.code == "bad_setting"

@@ -32,6 +32,7 @@ from headrace.api.beating import beating
 from headrace.api.bounded import Bounded
 from headrace.api.guard import LOOPBACK, Aliases, Bugs, Hosts
 from headrace.api.heads import Heads
+from headrace.api.hub import Hub
 from headrace.api.request_ids import RequestIds
 from headrace.api.token import ensure_token
 from headrace.auth.gate import Gate
@@ -87,7 +88,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1") -> FastAPI:
     app.state.browsing = Browsing(store)
     app.state.connectors = Connectors(settings, store)
     app.state.topics = TopicCases(settings)
-    app.state.hub = live.Hub(store, settings.web.live_each)
+    app.state.hub = Hub(store, settings.web.live_each)
     app.state.monitoring = Monitoring(settings, store, app.state.traffic, lambda: app.state.hub.watching)
     _surround(app, settings, host)
     return app

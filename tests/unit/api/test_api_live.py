@@ -22,17 +22,11 @@ from starlette.requests import ClientDisconnect
 from websockets.asyncio.client import ClientConnection, connect
 
 from headrace.api.app import create_app
-from headrace.settings import Settings, Web
+from headrace.settings import Settings
 from headrace.spec.models import PipelineSpec
 from support.lab import until
 
 JSON = dict[str, Any]
-
-
-@pytest.fixture
-def web() -> Web:
-    """Many may watch, all in one account's name and from one address."""
-    return Web()
 
 
 def address(running: Running) -> str:
@@ -268,7 +262,7 @@ def test_five_hundred_clients_are_told_within_a_second(running: Running, pipelin
 def test_a_client_that_does_not_read_is_dropped_and_others_go_on(
     running: Running, pipeline: PipelineSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headrace.api.live.QUEUE", 100)
+    monkeypatch.setattr("headrace.api.hub.QUEUE", 100)
     port = int(running.url.rsplit(":", 1)[1])
     request = (
         f"GET /api/v1/live HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {running.token}\r\n"

@@ -29,7 +29,7 @@ RULE = {"name": "r", "metric": "lag_seconds"}
 def rude(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server that waits a second for the head and for the body, and takes 100 kB."""
     settings = Settings(tmp_path_factory.mktemp("rude"), kafka="127.0.0.1:1", connect="http://127.0.0.1:1")
-    settings = replace(settings, web=Web(max_body_bytes=100_000, receive_seconds=1.0, connections_each=2000))
+    settings = replace(settings, web=Web(max_body_bytes=100_000, receive_seconds=1.0))
     server = serving.Server(serving.config(create_app(settings), settings, port=0))
     thread = threading.Thread(target=server.run)
     thread.start()

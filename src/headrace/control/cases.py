@@ -15,7 +15,7 @@ from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
 from headrace.spec.names import TableName
 from headrace.spec.patterns import near_names, parse_table
-from headrace.spec.secrets import masked
+from headrace.spec.secrets import masked, require_references, require_same_place, shown_references
 from headrace.store import Store
 from headrace.store.audits import AuditFilter
 from headrace.store.records import Connection, ConnectionKind, Pipeline
@@ -345,10 +345,10 @@ class Cases:
         references: dict[str, str],
         kind: ConnectionKind | None = None,
     ) -> JSON:
-        """Store a new connection; Conflict ``exists_already``."""
-        if self._known(name) is not None:
-            raise Conflict("exists_already", f"There is a connection {name} already", "Change it with PUT.")
-        return self.put_connection(name, spec, references, kind=kind)
+        """Store a new connection; Conflict ``exists_already``, Invalid ``bad_reference``."""
+        with self._store.together():
+            self._put_connection(name, spec, references, kind=kind, new=True)
+            return self.connection(name)
 
     def put_connection(
         self,
@@ -358,9 +358,13 @@ class Cases:
         expected: int | None = None,
         kind: ConnectionKind | None = None,
     ) -> JSON:
-        """Create or change a connection. kind: None leaves it. A password that is the mask of an answer stays what it was."""
+        """Create or change a connection. kind: None leaves it. A password that is the mask of an answer stays what it was.
+
+        Invalid ``secret_needed`` where it would go to another place than before, ``bad_reference``.
+        """
         if spec.password.get_secret_value() == MASK and self._known(name):
             old = self._store.connection(name)
+            require_same_place(old.spec, spec)
             spec = spec.model_copy(update={"password": old.spec.password})
             references = {**old.references, **references}
         with self._store.together():
@@ -374,13 +378,17 @@ class Cases:
         references: dict[str, str],
         expected: int | None = None,
         kind: ConnectionKind | None = None,
+        new: bool = False,
     ) -> str:
-        old = self._known(name)
-        new = self._store.put_connection(name, spec, references=references, expected=expected, kind=kind)
-        if old == new:
+        require_references(references)
+        old = None if new else self._known(name)
+        stored = self._store.put_connection(
+            name, spec, references=shown_references(references), expected=expected, kind=kind, new=new
+        )
+        if old == stored:
             return "unchanged"
         result = "updated" if old else "created"
-        self._note("connection", name, result, old=_audited(old) if old else None, new=_audited(new))
+        self._note("connection", name, result, old=_audited(old) if old else None, new=_audited(stored))
         return result
 
     def _known(self, name: str) -> Connection | None:

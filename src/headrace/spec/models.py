@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -59,6 +60,23 @@ def _engine(value: str) -> str:
     return value
 
 
+# The context of a connection that is stored already: what older releases took can still be seen and mended.
+STORED = {"stored": True}
+_REFERENCES = re.compile(r"\$\{(?:env|file):[^}]+\}")
+
+
+def _host(text: str, info: ValidationInfo) -> str:
+    # libpq takes a path and a name with @ for a socket of this machine, whose server may ask for no password.
+    plain = _REFERENCES.sub("", text)
+    if info.context != STORED and any(c in "/\\@?#" or c.isspace() or not c.isprintable() for c in plain):
+        raise PydanticCustomError(
+            "bad_host",
+            "Not a host: the name or the address of a server is wanted, without a path, a login or blanks",
+            {"accepted": ["db1.internal", "10.0.0.7"]},
+        )
+    return text
+
+
 def _pattern(text: str) -> str:
     try:
         split_name(text)
@@ -114,7 +132,7 @@ class ConnectionSpec(Model):
     """Where a database is and who we are there. The password shows in no repr and no dump."""
 
     engine: Annotated[Engine, AfterValidator(_engine)]
-    host: Text
+    host: Annotated[Text, AfterValidator(_host)]
     port: int = Field(default=5432, ge=1, le=65535, strict=True)
     database: Text
     user: Text

@@ -45,12 +45,13 @@ class Cases:
         start: bool = True,
         references: forms.References | None = None,
         expected: int | None = None,
+        new: bool = False,
     ) -> JSON:
         """Store the spec and (unless told not to) start its pipelines; repeating it changes nothing.
 
         references: connection -> field -> ``${env:X}``, kept for display. expected: the version that the spec of
-        the (one) pipeline has now. Raises Precondition ``preflight`` or ``stale``, or Conflict, before anything is
-        stored.
+        the (one) pipeline has now. new: no pipeline of it may be there. Raises Precondition ``preflight`` or
+        ``stale``, or Conflict, before anything is stored.
         """
         intents = self._plans.intents(spec, start)
         for intent in intents:
@@ -66,7 +67,7 @@ class Cases:
                 for name, wanted in sorted(spec.connections.items())
             }
             done = {
-                i.name: self._apply_one(i, findings.get(i.name, []), expected)
+                i.name: self._apply_one(i, findings.get(i.name, []), expected, new)
                 for i in sorted(intents, key=lambda i: i.name)
             }
         connections = [{"name": name, "result": put[name]} for name in spec.connections]
@@ -83,8 +84,8 @@ class Cases:
                     {"connection": found.name, "connection_type": found.kind},
                 )
 
-    def _apply_one(self, intent: Intent, findings: list[Finding], expected: int | None) -> JSON:
-        stored = self._store.put_pipeline(intent.name, intent.spec, expected)
+    def _apply_one(self, intent: Intent, findings: list[Finding], expected: int | None, new: bool) -> JSON:
+        stored = self._store.put_pipeline(intent.name, intent.spec, expected, new=new)
         if intent.result != "unchanged":
             old = forms.spec(intent.before.spec) if intent.before else None
             self._note("pipeline", intent.name, intent.result, old=old, new=forms.spec(intent.spec))
@@ -122,10 +123,11 @@ class Cases:
     ) -> JSON:
         """Create or change one pipeline, as ``apply`` does; its connections are stored ones or ``inline``.
 
-        Inline ones are stored with it, or not at all when it fails.
+        Inline ones are stored with it, or not at all when it fails. Where they are said, though none, the pipeline is
+        a new one; Conflict ``exists_already``.
         """
         whole, references = self._one(name, spec, inline or {})
-        self.apply(whole, start, references, expected)
+        self.apply(whole, start, references, expected, new=inline is not None)
         return self.pipeline(name)
 
     def _one(

@@ -189,6 +189,22 @@ def test_of_many_who_make_one_connection_at_once_one_does(running: Running, api:
     assert [a.action for a in running.store.audits()[0]] == ["created"] * 5
 
 
+def test_of_many_who_make_one_pipeline_at_once_one_does(running: Running, api: httpx.Client) -> None:
+    for n in range(5):
+
+        def make(caller: int, name: str = f"race-{n}") -> httpx.Response:
+            ends = {end: {**SHOP, "database": f"{end}{caller}"} for end in ("source", "target")}
+            return api.post("pipelines", json={"name": name, **ends})
+
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(make, range(8)))
+        assert sorted(a.status_code for a in answers) == [201, *[409] * 7], [a.text for a in answers]
+        (made,) = (a.json() for a in answers if a.status_code == 201)
+        assert api.get(f"connections/race-{n}-source").json()["database"] == made["source_database"]
+        assert api.get(f"pipelines/race-{n}").json() == made
+    assert [a.entity_type for a in running.store.audits()[0]].count("pipeline") == 5
+
+
 def test_a_mask_holds_by_whatever_connection_its_table_is_read(running: Running, api: httpx.Client) -> None:
     for name, more in (("shop", {}), ("other", {"database": "x"}), ("far", {"host": "far", "database": "d"})):
         assert api.post("connections", json={"name": name, **SHOP, **more}).status_code == 201

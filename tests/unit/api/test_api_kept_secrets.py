@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from api_server import BOTH, Running
 from sqlalchemy import update
 
-from headrace.control.browsing import Browsing
-from headrace.engines.model import Column, Table
+from headrace.local.postgres import PostgresServer
 from headrace.secrecy import MASK
 from headrace.spec.models import PipelineSpec, TableSpec
-from headrace.spec.names import TableName
 from headrace.store.schema import connections
 
 pytestmark = BOTH
@@ -205,18 +205,28 @@ def test_of_many_who_make_one_pipeline_at_once_one_does(running: Running, api: h
     assert [a.entity_type for a in running.store.audits()[0]].count("pipeline") == 5
 
 
-def test_a_mask_holds_by_whatever_connection_its_table_is_read(running: Running, api: httpx.Client) -> None:
-    for name, more in (("shop", {}), ("other", {"database": "x"}), ("far", {"host": "far", "database": "d"})):
-        assert api.post("connections", json={"name": name, **SHOP, **more}).status_code == 201
-    users = TableName("public", "users")
-    masked = TableSpec(name="public.users", mask={"email": "redact"})
-    running.store.put_pipeline("p", PipelineSpec(source="shop", target="far", tables=(masked,)))
-    browsing = Browsing(running.store)
-    table = Table(users, 1, (Column("email", "text", "text", "bS", 1),))
+def test_a_mask_holds_by_whatever_connection_its_table_is_read(
+    running: Running, api: httpx.Client, metadata_server: PostgresServer, fresh_url: Callable[..., str]
+) -> None:
+    masked, open_ = (fresh_url("template0").rpartition("/")[2] for _ in "12")
+    for database in (masked, open_):
+        conninfo = psycopg.conninfo.make_conninfo(metadata_server.conninfo, dbname=database)
+        with psycopg.connect(conninfo, autocommit=True) as conn:
+            conn.execute("CREATE TABLE users (email text)")
+            conn.execute("INSERT INTO users VALUES ('ann@example.org')")
+    there = {"host": "127.0.0.1", "port": metadata_server.port, "user": "postgres"}
+    there |= {"password": metadata_server.password, "tls": "disable"}
+    for name, database in (("shop", masked), ("same", masked), ("other", open_)):
+        body = {**SHOP, **there, "name": name, "database": database}
+        assert api.post("connections", json=body).status_code == 201
+    wanted = TableSpec(name="public.users", mask={"email": "redact"})
+    running.store.put_pipeline("p", PipelineSpec(source="shop", target="other", tables=(wanted,)))
 
-    def masks(name: str, database: str | None = None) -> dict[str, str]:
-        return browsing._masks(running.store.connection(name).spec, database, table)
+    def seen(name: str, **database: str) -> bool:
+        asked = {"table": "public.users", **database}
+        answer = api.get(f"schemas/{name}/preview", params=asked)
+        assert answer.json()["columns"][0]["masked"] == ("ann@" not in answer.text), answer.text
+        return "ann@" in answer.text
 
-    assert masks("shop") == masks("other", "d") == {"email": "redact"}
-    assert masks("shop", "x") == masks("other") == masks("far") == {}
-    browsing.close()
+    assert not any((seen("shop"), seen("same"), seen("other", database=masked)))
+    assert all((seen("other"), seen("shop", database=open_), seen("same", database=open_)))

@@ -67,7 +67,7 @@ def get(use: Use, id: str, response: Response) -> JSON:
 
 @router.put("/connections/{id}", response_model=ConnectionAnswer)
 def put(use: Use, id: str, body: ConnectionChange, response: Response, if_match: IfMatch = None) -> JSON:
-    """Change a connection; a password that is left out, or sent as an answer shows it, stays what it was."""
+    """Change a connection; a password that is left out, or sent as an answer shows it, stays: for the same server."""
     before = use.connection(id)
     require(if_match, _tag(before))
     body.require_same(before)

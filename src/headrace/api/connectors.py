@@ -204,7 +204,7 @@ def configure(
     force: Force = False,
     if_match: IfMatch = None,
 ) -> JSON:
-    """Replace its configuration (or make it); a secret sent as its mask stays what it was."""
+    """Replace its configuration (or make it); a secret sent as an answer shows it stays: for the same server."""
     return _tagged(response, use.configure(name, body, force, _known(use, name, if_match)))
 
 

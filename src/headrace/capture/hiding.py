@@ -24,12 +24,26 @@ _REFERENCE = re.compile(r"\$\{[^{}:]+:[^{}]+\}")
 _HERE = re.compile(r"\$\{dir:([^}]*)\}")
 _LOGIN = re.compile(r"(?<=://)([^/\s:@]*):([^/\s@]+)(?=@)")
 _PARAMETER = re.compile(r"(?i)((?:passw(?:or)?d|secret|token)=)([^&;\s]+)")
+# Settings that decide where a secret goes, as whom, how safely, and what reads it. Drivers take a database's name for
+# a piece of a URL, in which a host may stand.
+_PLACE = re.compile(
+    r"host|(?<![a-z])port(?![a-z])|ur[il]|server|endpoint|address|broker|proxy|user|dbname|driver|ssl|tls|protocol"
+    r"|class$|^(transforms|predicates)\..*type$|^(key|value|header)\.converter$",
+    re.IGNORECASE,
+)
+# What sees its own settings only.
+_PART = re.compile(r"(key|value|header)\.converter(?=\.|$)|(transforms|predicates)\.[^.]+(?=\.)")
 _PLAIN_FILE = re.compile(r"[A-Za-z0-9_-]{1,150}")
 
 
 def is_reference(value: str) -> bool:
     """Whether a value is nothing but a reference that Connect resolves by a ConfigProvider."""
     return _REFERENCE.fullmatch(value) is not None
+
+
+def is_here(value: str) -> bool:
+    """Whether a value refers to a file that Connect's DirectoryConfigProvider may read."""
+    return _HERE.search(value) is not None
 
 
 def is_secret(key: str, passwords: Collection[str] = ()) -> bool:
@@ -53,6 +67,29 @@ def masked(config: Mapping[str, str], passwords: Collection[str] = ()) -> dict[s
 def unveiled(text: str) -> str:
     """A text without the secrets that are known, and without the credentials of URLs."""
     return _PARAMETER.sub(rf"\1{MASK}", _LOGIN.sub(rf"\1:{MASK}", known.without(text)))
+
+
+def moved(
+    kept: Collection[str],
+    config: Mapping[str, str],
+    before: Mapping[str, str],
+    passwords: Collection[str] = (),
+) -> list[str]:
+    """The settings that decide where the secrets of the settings ``kept`` go, and are others than before."""
+    parts = {_part(key) for key in kept}
+    return sorted(
+        key
+        for key in {*config, *before}
+        if config.get(key) != before.get(key)
+        and _part(key) in parts
+        and _PLACE.search(key)
+        and not is_secret(key, passwords)
+    )
+
+
+def _part(key: str) -> str:
+    found = _PART.match(key)
+    return found[0] if found else ""
 
 
 def redacted(text: str, secrets: Collection[str]) -> str:
@@ -81,22 +118,26 @@ class Folder:
             out.write(secret)
         return draft.replace(file)
 
-    def guard(self, connector: str, config: Mapping[str, str], passwords: Collection[str] = ()) -> None:
-        """Invalid ``secret_reference`` for references to what lies here, save a connector's own in settings for secrets.
+    def guard(
+        self,
+        config: Mapping[str, str],
+        standing: Mapping[str, str] | None = None,
+        passwords: Collection[str] = (),
+    ) -> None:
+        """Invalid ``secret_reference`` for references to what lies here, save those that stand in the same setting.
 
-        Connect puts a secret wherever it is referred to: into the name of a topic, into what it says of a value.
+        standing: the connector's configuration as it is. Connect puts a secret wherever it is referred to: into the
+        name of a topic, into a field of every record, into the login at a server of somebody's own.
         """
         for key, value in config.items():
-            for place in _HERE.findall(value):
-                path, _, name = place.rpartition(":")
-                own = path == str(self._path) and name.startswith(f"{_stem(connector)}.")
-                if not (own and is_secret(key, passwords)):
-                    raise Invalid(
-                        "secret_reference",
-                        f"{key} refers to a secret of another connector, or would show one",
-                        "Write the secret itself into a setting for secrets; Headrace puts it where Connect finds it.",
-                        {"setting": key},
-                    )
+            stands = (standing or {}).get(key) == value and is_secret(key, passwords)
+            if not stands and is_here(value):
+                raise Invalid(
+                    "secret_reference",
+                    f"{key} refers to a secret of another connector or setting, or would show one",
+                    "Write the secret itself into a setting for secrets; Headrace puts it where Connect finds it.",
+                    {"setting": key},
+                )
 
     def drop(self, connector: str, keep: Collection[str] = ()) -> None:
         """Forget the secrets of a connector, but for those that a value of ``keep`` refers to."""

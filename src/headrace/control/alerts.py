@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from headrace.alerts.notify import Notice, send
 from headrace.errors import Precondition
 from headrace.secrecy import MASK
 from headrace.spec.alerts import ChannelKind, ChannelSpec, RuleSpec
+from headrace.spec.secrets import secret_needed
 from headrace.store import Store
 from headrace.store.alerts import Alert, AlertChannel, AlertRule
 
@@ -69,9 +71,15 @@ class AlertCases:
         return made
 
     def put_channel(self, name: str, spec: ChannelSpec) -> JSON:
-        """Change a channel; a secret that is the mask of an answer stays what it was."""
+        """Change a channel; a secret that is the mask of an answer stays what it was.
+
+        Invalid ``secret_needed`` where it would go to another place than before.
+        """
         before = self._store.alert_channel(name)
         config, secrets = spec.split()
+        masks = [k for k, v in secrets.items() if v == MASK]
+        if masks and (moved := _moved(before, spec.kind, config, secrets)):
+            raise secret_needed(moved, masks)
         kept = {k: before.secrets.get(k, "") if v == MASK else v for k, v in secrets.items()}
         with self._store.together():
             new = _channel(self._store.put_alert_channel(before.id, _columns(spec, config), kept))
@@ -117,6 +125,15 @@ class AlertCases:
 
 def _columns(spec: ChannelSpec, config: JSON) -> JSON:
     return {"name": spec.name, "kind": spec.kind, "config": config, "enabled": spec.enabled}
+
+
+def _moved(before: AlertChannel, kind: ChannelKind, config: JSON, secrets: Mapping[str, str]) -> list[str]:
+    """What of the place that notices go to is another than before."""
+    moved = [] if kind == before.kind else ["kind"]
+    moved += [k for k in ("host", "port", "user", "tls") if config.get(k) != before.config.get(k)]
+    if secrets.get("url") not in (MASK, before.secrets.get("url")):
+        moved.append("url")
+    return moved
 
 
 def _rule(r: AlertRule) -> JSON:

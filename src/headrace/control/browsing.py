@@ -90,7 +90,7 @@ class Browsing:
             described = catalog.describe(conn, [wanted])
             if not described:
                 raise _no_table(wanted)
-            masks = self._masks(connection, described[0])
+            masks = self._masks(connection.spec, database, described[0])
             rows = browse.preview(conn, described[0], limit, masks)
         columns = [{"name": c.name, "type": c.type, "masked": c.name in masks} for c in described[0].columns]
         return {"table": str(wanted), "columns": columns, "rows": rows}
@@ -158,11 +158,14 @@ class Browsing:
         found = ask()
         return found, self._store.put_cached(connection.id, what, found)
 
-    def _masks(self, connection: Connection, table: Table) -> dict[str, str]:
-        """Column -> mask, of every pipeline that reads the table."""
+    def _masks(self, spec: ConnectionSpec, database: str | None, table: Table) -> dict[str, str]:
+        """Column -> mask, of every pipeline that reads the table there, by whatever connection."""
+        sources = {c.name: c.spec.address for c in self._store.connections(lost=True)[0]}
+        place = _at(spec, database).address
         masks: dict[str, str] = {}
         for pipeline in self._store.pipelines():
-            if pipeline.spec.source == connection.name and (entry := deciding(pipeline.spec, table.name)):
+            here = sources.get(pipeline.spec.source) == place
+            if here and (entry := deciding(pipeline.spec, table.name)):
                 masks |= entry.mask
         return {name: mask for name, mask in masks.items() if any(c.name == name for c in table.columns)}
 
@@ -178,7 +181,11 @@ def _table(connection: Connection, table: str, schema: str | None) -> TableName:
 
 
 def _login(spec: ConnectionSpec, database: str | None) -> Any:
-    return login(spec if database is None else spec.model_copy(update={"database": database}))
+    return login(_at(spec, database))
+
+
+def _at(spec: ConnectionSpec, database: str | None) -> ConnectionSpec:
+    return spec if database is None else spec.model_copy(update={"database": database})
 
 
 def _answer(connection: Connection, items: Any, when: datetime) -> JSON:

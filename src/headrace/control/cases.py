@@ -9,20 +9,24 @@ from typing import Any
 from headrace.control import components, discovery, forms
 from headrace.control.applying import Intent, Plans
 from headrace.control.forms import JSON
-from headrace.errors import Conflict, Finding, NotFound, Precondition, Unavailable, preflight_failed
-from headrace.fuse import Fuse
+from headrace.errors import Conflict, Finding, NotFound, Precondition, preflight_failed
 from headrace.secrecy import MASK
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
 from headrace.spec.names import TableName
 from headrace.spec.patterns import near_names, parse_table
-from headrace.spec.secrets import changed, masked, plain
+from headrace.spec.secrets import (
+    changed,
+    masked,
+    plain,
+    require_references,
+    require_same_place,
+    shown_references,
+)
 from headrace.spec.secrets import references as unresolved
 from headrace.store import Store
 from headrace.store.audits import AuditFilter
 from headrace.store.records import Connection, ConnectionKind, Pipeline
-
-_NEVER = 2**31
 
 
 class Cases:
@@ -32,17 +36,7 @@ class Cases:
         self._settings = settings
         self._store = store
         self._plans = Plans(settings, store)
-        # A server that takes connections and says nothing holds a thread for ten seconds a call.
-        self._logins = Fuse(
-            "databases",
-            "databases that are slow to answer",
-            "Try again in a moment; `connections/{id}/tests` tells which are slow.",
-            Unavailable,
-            failures=_NEVER,
-            rest=0,
-            most=10,
-            patience=0.5,
-        )
+        self._logins = discovery.few_at_once()
 
     # --- a whole spec
 
@@ -62,12 +56,13 @@ class Cases:
         start: bool = True,
         references: forms.References | None = None,
         expected: int | None = None,
+        new: bool = False,
     ) -> JSON:
         """Store the spec and (unless told not to) start its pipelines; repeating it changes nothing.
 
         references: connection -> field -> ``${env:X}``, kept for display. expected: the version that the spec of
-        the (one) pipeline has now. Raises Precondition ``preflight`` or ``stale``, or Conflict, before anything is
-        stored.
+        the (one) pipeline has now. new: no pipeline of it may be there. Raises Precondition ``preflight`` or
+        ``stale``, or Conflict, before anything is stored.
         """
         intents = self._plans.intents(spec, start)
         for intent in intents:
@@ -84,7 +79,7 @@ class Cases:
                 for name, wanted in sorted(spec.connections.items())
             }
             done = {
-                i.name: self._apply_one(i, findings.get(i.name, []), expected)
+                i.name: self._apply_one(i, findings.get(i.name, []), expected, new)
                 for i in sorted(intents, key=lambda i: i.name)
             }
         connections = [{"name": name, "result": put[name]} for name in spec.connections]
@@ -101,8 +96,8 @@ class Cases:
                     {"connection": found.name, "connection_type": found.kind},
                 )
 
-    def _apply_one(self, intent: Intent, findings: list[Finding], expected: int | None) -> JSON:
-        stored = self._store.put_pipeline(intent.name, intent.spec, expected)
+    def _apply_one(self, intent: Intent, findings: list[Finding], expected: int | None, new: bool) -> JSON:
+        stored = self._store.put_pipeline(intent.name, intent.spec, expected, new=new)
         if intent.result != "unchanged":
             old = forms.spec(intent.before.spec) if intent.before else None
             self._note("pipeline", intent.name, intent.result, old=old, new=forms.spec(intent.spec))
@@ -140,10 +135,11 @@ class Cases:
     ) -> JSON:
         """Create or change one pipeline, as ``apply`` does; its connections are stored ones or ``inline``.
 
-        Inline ones are stored with it, or not at all when it fails.
+        Inline ones are stored with it, or not at all when it fails. Where they are said, though none, the pipeline is
+        a new one; Conflict ``exists_already``.
         """
         whole, references = self._one(name, spec, inline or {})
-        self.apply(whole, start, references, expected)
+        self.apply(whole, start, references, expected, new=inline is not None)
         return self.pipeline(name)
 
     def _one(
@@ -363,10 +359,10 @@ class Cases:
         references: dict[str, str],
         kind: ConnectionKind | None = None,
     ) -> JSON:
-        """Store a new connection; Conflict ``exists_already``."""
-        if self._known(name) is not None:
-            raise Conflict("exists_already", f"There is a connection {name} already", "Change it with PUT.")
-        return self.put_connection(name, spec, references, kind=kind)
+        """Store a new connection; Conflict ``exists_already``, Invalid ``bad_reference``."""
+        with self._store.together():
+            self._put_connection(name, spec, references, kind=kind, new=True)
+            return self.connection(name)
 
     def put_connection(
         self,
@@ -376,14 +372,20 @@ class Cases:
         expected: int | None = None,
         kind: ConnectionKind | None = None,
     ) -> JSON:
-        """Create or change a connection. kind: None leaves it. What is as an answer shows it (a mask, a reference) stays."""
+        """Create or change a connection. kind: None leaves it. What is as an answer shows it (a mask, a reference) stays.
+
+        Invalid ``secret_needed`` where it would go to another place than before, ``bad_reference``.
+        """
         if spec.password.get_secret_value() == MASK and self._known(name):
             old = self._store.connection(name)
+            require_same_place(old.spec, spec)
             spec = changed(spec, {"password": old.spec.password.get_secret_value()})
             references = {**{k: v for k, v in old.references.items() if k == "password"}, **references}
         if kept := self._shown(name, spec):
-            stored = plain(self._store.connection(name).spec)
+            old = self._store.connection(name)
+            stored = plain(old.spec)
             spec = changed(spec, {field: stored[field] for field in kept})
+            require_same_place(old.spec, spec)
             references = {**kept, **references}
         with self._store.together():
             self._put_connection(name, spec, references, expected, kind)
@@ -401,13 +403,17 @@ class Cases:
         references: dict[str, str],
         expected: int | None = None,
         kind: ConnectionKind | None = None,
+        new: bool = False,
     ) -> str:
-        old = self._known(name)
-        new = self._store.put_connection(name, spec, references=references, expected=expected, kind=kind)
-        if old == new:
+        require_references(references)
+        old = None if new else self._known(name)
+        stored = self._store.put_connection(
+            name, spec, references=shown_references(references), expected=expected, kind=kind, new=new
+        )
+        if old == stored:
             return "unchanged"
         result = "updated" if old else "created"
-        self._note("connection", name, result, old=_audited(old) if old else None, new=_audited(new))
+        self._note("connection", name, result, old=_audited(old) if old else None, new=_audited(stored))
         return result
 
     def _known(self, name: str) -> Connection | None:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from headrace.capture.hiding import Folder, masked, plain_secrets, redacted
+from headrace.capture.hiding import Folder, is_here, masked, moved, plain_secrets, redacted
 from headrace.capture.rest import Rest, part
 from headrace.errors import Conflict, HeadraceError, Invalid, NotFound, Precondition
 from headrace.secrecy import MASK
 from headrace.settings import Settings
+from headrace.spec.secrets import secret_needed
 from headrace.store import Store
 from headrace.store.base import require_version
 
@@ -83,12 +84,16 @@ class Connectors:
         return [{"class": p["class"], "type": p["type"], "version": p.get("version")} for p in found]
 
     def validate(self, plugin: str, config: Mapping[str, str]) -> JSON:
-        """What Connect says of a configuration: ``{"name", "error_count", "errors", "configs"}``, secrets masked."""
+        """What Connect says of a configuration: ``{"name", "error_count", "errors", "configs"}``, secrets masked.
+
+        Invalid ``secret_reference`` for references to secrets that are kept here: they have to be sent.
+        """
         # Connect wants a name as well, which says nothing here.
         given = {"name": "validated", _CLASS: plugin, **config}
         passwords = self._password_keys(plugin)
         if self._folder:
-            self._folder.guard(given["name"], given, passwords)
+            # Connect logs in where the configuration says: no stored secret is for that, whoever's name it bears.
+            self._folder.guard(given)
         found = self._rest.call("PUT", f"/connector-plugins/{part(plugin)}/config/validate", body=given)
         secrets = set(plain_secrets(given, passwords).values())
         # Connect answers with what references stand for.
@@ -235,7 +240,10 @@ class Connectors:
     # --- secrets
 
     def _hidden(self, name: str, config: Mapping[str, str], before: Mapping[str, str]) -> dict[str, str]:
-        """The configuration with references for its secrets; a mask means what is there."""
+        """The configuration with references for its secrets; a mask means what is there.
+
+        Invalid ``secret_needed`` where that would go to another place than before.
+        """
         if not config.get(_CLASS):
             # Connect would repeat the whole configuration, with secrets under names that nobody knows for secrets.
             raise Invalid(
@@ -244,7 +252,10 @@ class Connectors:
         told = {k: before.get(k, "") if v == MASK else v for k, v in config.items()}
         passwords = self._password_keys(config.get(_CLASS, ""))
         if self._folder:
-            self._folder.guard(name, told, passwords)
+            self._folder.guard(told, before, passwords)
+        kept = sorted(k for k, v in told.items() if v and v == before.get(k) and self._is_kept(config[k]))
+        if places := moved(kept, told, before, passwords):
+            raise secret_needed(places, kept)
         plain = plain_secrets(told, passwords)
         if not plain or (self._folder is None and self._settings.connect_plain_secrets):
             return told
@@ -256,6 +267,10 @@ class Connectors:
                 {"settings": sorted(plain)},
             )
         return {**told, **{k: self._folder.put(name, k, v) for k, v in plain.items()}}
+
+    def _is_kept(self, value: str) -> bool:
+        """Whether a setting is sent as answers show a secret that is kept for it."""
+        return value == MASK or (self._folder is not None and is_here(value))
 
     def _making_topics(self, config: dict[str, str]) -> dict[str, str]:
         """With topics as the broker makes them, for a source that says nothing of them: ours makes none by itself."""

@@ -9,8 +9,25 @@ from headrace.control.preflight import login
 from headrace.engines.model import Column, Table
 from headrace.engines.postgres import catalog
 from headrace.engines.postgres.connection import connect, translated
-from headrace.errors import HeadraceError
+from headrace.errors import HeadraceError, Unavailable
+from headrace.fuse import Fuse
 from headrace.spec.models import ConnectionSpec
+
+_NEVER = 2**31
+
+
+def few_at_once() -> Fuse:
+    """For calls of databases: a server that takes connections and says nothing holds a thread for ten seconds a call."""
+    return Fuse(
+        "databases",
+        "databases that are slow to answer",
+        "Try again in a moment; `connections/{id}/tests` tells which are slow.",
+        Unavailable,
+        failures=_NEVER,
+        rest=0,
+        most=10,
+        patience=0.5,
+    )
 
 
 def test(spec: ConnectionSpec) -> dict[str, Any]:

@@ -236,7 +236,7 @@ class Makers:
         known.learn(*own.values())
         if self._settings.connect_secrets is not None:
             folder = Folder(self._settings.connect_secrets)
-            folder.guard(connector, spec.connector)
+            folder.guard(spec.connector)
             return {k: folder.put(connector, k, v) for k, v in own.items()}
         if own and not self._settings.connect_plain_secrets:
             raise setting_in_clear(own)

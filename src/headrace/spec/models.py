@@ -81,6 +81,23 @@ def _engine(value: str) -> str:
     return value
 
 
+# The context of a connection that is stored already: what older releases took can still be seen and mended.
+STORED = {"stored": True}
+_REFERENCES = re.compile(r"\$\{(?:env|file):[^}]+\}")
+
+
+def _host(text: str, info: ValidationInfo) -> str:
+    # libpq takes a path and a name with @ for a socket of this machine, whose server may ask for no password.
+    plain = _REFERENCES.sub("", text)
+    if info.context != STORED and any(c in "/\\@?#" or c.isspace() or not c.isprintable() for c in plain):
+        raise PydanticCustomError(
+            "bad_host",
+            "Not a host: the name or the address of a server is wanted, without a path, a login or blanks",
+            {"accepted": ["db1.internal", "10.0.0.7"]},
+        )
+    return text
+
+
 def _pattern(text: str) -> str:
     try:
         split_name(text)
@@ -171,7 +188,7 @@ class ConnectionSpec(Model):
     """
 
     engine: Annotated[Engine, AfterValidator(_engine)]
-    host: Text
+    host: Annotated[Text, AfterValidator(_host)]
     port: int = Field(default=5432, ge=1, le=65535, strict=True)
     database: Text
     user: Text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from headrace.secrecy import MASK
 from headrace.spec.models import ConnectionSpec
 
 SECRET_FIELDS = ("password",)
+_TLS = ("disable", "prefer", "require", "verify-full")
+# What may change while a password that nobody sent anew stays: the same server reads it, as safely as before.
+_FREE = frozenset({*SECRET_FIELDS, "database", "schema_", "tls", "ca", "cert", "key"})
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 
 
@@ -28,6 +31,55 @@ def masked(connection: ConnectionSpec, references: Mapping[str, str] | None = No
     data = plain(connection)
     hidden = {name: MASK for name in SECRET_FIELDS if data[name]}
     return {**data, **hidden, **(references or {})}
+
+
+def shown_references(given: Mapping[str, str]) -> dict[str, str]:
+    """Those that stand in answers, in the place of a secret; of any other field the value itself is shown."""
+    return {k: v for k, v in given.items() if k in SECRET_FIELDS and _REFERENCE.fullmatch(v)}
+
+
+def require_references(given: Mapping[str, str]) -> None:
+    """Invalid ``bad_reference`` for what is no reference, or stands for no field of a connection."""
+    for name, text in given.items():
+        if name not in ConnectionSpec.model_fields or not _REFERENCE.search(text):
+            raise Invalid(
+                "bad_reference",
+                f"references: {name} is no field of a connection with a reference to where its value comes from",
+                'Such as {"password": "${env:SHOP_PASSWORD}"}.',
+                {"field": name},
+            )
+
+
+def require_same_place(old: ConnectionSpec, new: ConnectionSpec) -> None:
+    """Invalid ``secret_needed`` where a password that stays would go elsewhere, or over a weaker line.
+
+    Who may change a connection may not read its password, and would by having it sent to a server of their own.
+    """
+    moved = [
+        name
+        for name in type(old).model_fields
+        if name not in _FREE and getattr(old, name) != getattr(new, name)
+    ]
+    if _TLS.index(new.tls) < _TLS.index(old.tls):
+        moved.append("tls")
+    if old.ca != new.ca and (old.ca is not None or old.tls == "verify-full"):
+        moved.append("ca")
+    # Drivers take it for a piece of a URL, in which another host may stand.
+    if old.database != new.database and "?" in new.database:
+        moved.append("database")
+    if moved and old.password.get_secret_value():
+        raise secret_needed(moved, ["password"])
+
+
+def secret_needed(moved: Sequence[str], secrets: Sequence[str]) -> Invalid:
+    """The error for secrets that were not sent anew while what they are used with changes. Both: names of settings."""
+    kept = ", ".join(secrets)
+    return Invalid(
+        "secret_needed",
+        f"{kept}: a stored secret does not stay while {', '.join(moved)} changes",
+        f"Send {kept} with it, not as a mask or a reference of an answer.",
+        {"changed": list(moved), "secrets": list(secrets)},
+    )
 
 
 def references(connection: ConnectionSpec) -> dict[str, str]:

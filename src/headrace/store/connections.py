@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, Row, insert, or_, select, update
 
 from headrace.errors import Conflict, NotFound, Precondition
 from headrace.secrecy import MASK, known
-from headrace.spec.models import ConnectionSpec
-from headrace.spec.secrets import SECRET_FIELDS, plain
+from headrace.spec.models import STORED, ConnectionSpec
+from headrace.spec.secrets import SECRET_FIELDS, plain, shown_references
 from headrace.store.base import Part, Transaction, new_id, page, require_version
 from headrace.store.cache import forget_cached
 from headrace.store.database import now
@@ -43,14 +43,19 @@ class Connections(Part):
         references: Mapping[str, str] | None = None,
         expected: int | None = None,
         kind: ConnectionKind | None = None,
+        new: bool = False,
     ) -> Connection:
         """Create or replace; nothing is written when nothing changes. references: field -> ``${env:X}``.
 
-        kind: None leaves it as it is. Precondition ``stale`` when a change meets another version than the expected
+        kind: None leaves it as it is. new: Conflict ``exists_already`` where there is one. Precondition ``stale`` when a change meets another version than the expected
         one, Conflict ``connection_in_use`` where a pipeline uses it otherwise than its kind would allow.
         """
         with self._writing() as transaction:
             row = _find(transaction, name, "change")
+            if new and row is not None:
+                raise Conflict(
+                    "exists_already", f"There is a connection {name} already", "Change it with PUT."
+                )
             old = self._record(row, lost=True) if row else None
             kept = kind is None or (old is not None and old.kind == kind)
             if old and old.spec == spec and old.references == dict(references or {}) and kept:
@@ -189,8 +194,9 @@ class Connections(Part):
             row.id,
             row.name,
             row.connection_type,
-            ConnectionSpec.model_validate({k: v for k, v in data.items() if v is not None}),
-            row.secret_references,
+            ConnectionSpec.model_validate({k: v for k, v in data.items() if v is not None}, context=STORED),
+            # What is none was taken in older releases.
+            shown_references(row.secret_references),
             row.last_tested_at,
             row.last_test_status,
             row.version,

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Text, and_, bindparam, cast, delete, func, insert, select, update
 
 from headrace.actor import current
-from headrace.errors import Precondition
+from headrace.errors import Conflict, Precondition
 from headrace.spec.models import PipelineSpec
 from headrace.store.base import Part, Transaction, new_id, page, pipeline_row, require_version
 from headrace.store.connections import connection_id
@@ -71,10 +71,13 @@ class Pipelines(Part):
 
     _cipher: Cipher
 
-    def put_pipeline(self, name: str, spec: PipelineSpec, expected: int | None = None) -> Pipeline:
+    def put_pipeline(
+        self, name: str, spec: PipelineSpec, expected: int | None = None, *, new: bool = False
+    ) -> Pipeline:
         """Create (``draft``, desired ``stopped``) or update; the version rises only when the spec changes.
 
         Raises NotFound ``no_such_connection``, Precondition ``stale`` when the spec has another version than expected.
+        new: Conflict ``exists_already`` where there is one.
         """
         with self._writing() as transaction:
             data = spec.model_dump(mode="json")
@@ -90,6 +93,8 @@ class Pipelines(Part):
                 .where(pipelines.c.name == name, pipelines.c.deleted_at.is_(None))
                 .with_for_update()
             ).first()
+            if new and row is not None:
+                raise Conflict("exists_already", f"There is a pipeline {name} already", "Change it with PUT.")
             require_version(row.spec_version if row else None, expected)
             if row is None:
                 transaction.execute(

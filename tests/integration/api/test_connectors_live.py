@@ -189,21 +189,25 @@ def test_references_do_not_show_what_they_stand_for(api: httpx.Client, source: P
     theft = config(source, "thief", **{"database.password": reference})
     detour = {**theft, "database.password": reference.replace("connect-secrets", "./connect-secrets")}
     topic = config(source, "thief", **{"heartbeat.topics.prefix": f"x-{reference}"})
-    # Its own, where everybody reads it.
+    # Its own, where everybody reads it: in a topic's name, in every record.
     open_ = {**kept, "slot.name": reference}
+    told = {**kept, "transforms": "secret", "transforms.secret.static.value": reference}
+    told["transforms.secret.type"] = "org.apache.kafka.connect.transforms.InsertField$Value"
+    told["transforms.secret.static.field"] = "password"
+    # Its own, where Connect would send it wherever the configuration says.
+    mine = {**kept, "name": "holder", "database.port": "1"}
     for answer in (
-        *(api.put(validate, json=stolen) for stolen in (theft, detour, topic, open_)),
+        *(api.put(validate, json=stolen) for stolen in (theft, detour, topic, open_, mine)),
+        api.post("validate/debezium", json={"config": mine}),
         *(api.post("connectors", json={"name": "thief", "config": c}) for c in (theft, detour, topic)),
-        api.put("connectors/holder/config", json=open_),
+        *(api.put("connectors/holder/config", json=stolen) for stolen in (open_, told)),
     ):
         assert (answer.status_code, answer.json()["code"]) == (422, "secret_reference"), answer.text
-    # What is shown may be checked and written again as it is; Connect, which resolves it, repeats it in answers.
-    mine = {**kept, "name": "holder", "database.port": "none", "my.token": reference}
-    checked = api.put(validate, json=mine)
-    assert checked.status_code == 200
-    assert SECRET not in checked.text
-    shown = {c["name"]: c["value"] for c in checked.json()["configs"]}
-    assert shown["database.password"] == reference
+    for password in (reference, "********"):
+        moved = {**kept, "database.hostname": "elsewhere", "database.password": password}
+        answer = api.put("connectors/holder/config", json=moved)
+        assert (answer.status_code, answer.json()["code"]) == (422, "secret_needed"), answer.text
+    # What is shown may be written again as it is.
     assert api.put("connectors/holder/config", json=kept).json()["config"] == kept
     assert api.delete("connectors/holder").status_code == 204
 

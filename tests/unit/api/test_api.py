@@ -157,11 +157,11 @@ def test_a_connection_is_used_for_what_it_is(running: Running, api: httpx.Client
 
 def test_a_mask_sent_back_keeps_the_password(running: Running, api: httpx.Client) -> None:
     shown = api.post("connections", json={"name": "a", **CONNECTION}).json()
-    changed = {**CONNECTION, "password": shown["password"], "host": "x"}
-    assert api.put("connections/a", json=changed).json()["host"] == "x"
+    changed = {**CONNECTION, "password": shown["password"], "database": "x"}
+    assert api.put("connections/a", json=changed).json()["database"] == "x"
     assert running.store.connection("a").spec.password.get_secret_value() == "hunter2"
     without = {k: v for k, v in CONNECTION.items() if k != "password"}
-    assert api.put("connections/a", json={**without, "host": "y"}).json()["password"] == MASK
+    assert api.put("connections/a", json={**without, "database": "y"}).json()["password"] == MASK
     assert running.store.connection("a").spec.password.get_secret_value() == "hunter2"
     assert api.put("connections/a", json={**without, "password": ""}).json()["password"] == ""
 
@@ -170,7 +170,7 @@ def test_a_password_by_reference_stays_one_when_it_is_sent_back(running: Running
     reference = {"references": {"password": "${env:SHOP_PASSWORD}"}}
     shown = api.post("connections", json={"name": "a", **CONNECTION, **reference}).json()["password"]
     assert shown == "${env:SHOP_PASSWORD}"
-    again = api.put("connections/a", json={**CONNECTION, "password": shown, "host": "x"})
+    again = api.put("connections/a", json={**CONNECTION, "password": shown, "database": "x"})
     assert (again.status_code, again.json()["password"]) == (200, shown)
     assert running.store.connection("a").spec.password.get_secret_value() == "hunter2"
     other = {**CONNECTION, "password": "${env:OTHER}"}

@@ -98,7 +98,10 @@ def test_channels_keep_their_secrets_and_really_send(api: httpx.Client, running:
         assert api.post("alerts/channels/ops/test").json() == {"name": "ops", "sent": True}
         assert got[0]["body"]["severity"] == "info"
         assert got[0]["signature"].startswith("sha256=")
-        assert api.put("alerts/channels/ops", json={**kept, "url": url + "x"}).status_code == 200
+        assert (
+            api.put("alerts/channels/ops", json={**kept, "url": url + "x", "signing_key": "sk-1"}).status_code
+            == 200
+        )
         failed = api.post("alerts/channels/ops/test")
         hook.shutdown()
     assert (failed.status_code, failed.json()["code"]) == (503, "channel_failed")

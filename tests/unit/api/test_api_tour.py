@@ -31,6 +31,6 @@ def test_the_tour(api: httpx.Client, running: Running) -> None:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert '"token":"hr_' in ran.stdout
-    assert '"host":"db2.internal"' in ran.stdout
+    assert '"database":"shop2"' in ran.stdout
     assert running.store.connection("shop").spec.password.get_secret_value() == "secret"
     assert ": hello" in ran.stdout

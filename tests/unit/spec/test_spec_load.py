@@ -258,6 +258,19 @@ def secret(password: str) -> Any:
     )
 
 
+@pytest.mark.parametrize(
+    "host", ["/var/run/postgresql", "@abstract", "postgres://h", "u@h", "${env:X}/h", "a b"]
+)
+def test_a_host_is_no_path_and_no_url(host: str) -> None:
+    data = {"engine": "postgres", "host": host, "database": "d", "user": "u"}
+    with pytest.raises(Invalid) as caught:
+        connection_from(data)
+    (found,) = caught.value.context["problems"]
+    assert (found["path"], found["code"]) == ("host", "bad_host")
+    # Where it comes from may be one.
+    assert connection_from({**data, "host": "${file:/run/host}"}).host == "${file:/run/host}"
+
+
 def test_references_are_resolved_from_environment_and_files(tmp_path: Path) -> None:
     (tmp_path / "pw").write_text("from file\n")
     env = {"DB_HOST": "db1", "PW": "from env"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -179,21 +180,15 @@ class Topics:
         (answer,) = self._call(
             self._admin.list_consumer_group_offsets, asked, request_timeout=self._timeout
         ).values()
-        read = [p for p in self._result(answer).topic_partitions if p.offset >= 0]
-        if not read:
-            return 0
-        ends = self._call(
-            self._admin.list_offsets,
-            {TopicPartition(p.topic, p.partition): OffsetSpec.latest() for p in read},
-            isolation_level=IsolationLevel.READ_COMMITTED,
-            request_timeout=self._timeout,
-        )
+        read: dict[str, dict[int, int]] = defaultdict(dict)
+        for p in self._result(answer).topic_partitions:
+            if p.offset >= 0:
+                read[p.topic][p.partition] = p.offset
         left = 0
-        for p in read:
+        for topic, offsets in read.items():
             with suppress(NoTopic):
-                left += max(
-                    int(self._result(ends[TopicPartition(p.topic, p.partition)]).offset) - p.offset, 0
-                )
+                ends = self.partition_offsets(topic, list(offsets), OffsetSpec.latest())
+                left += sum(max(end - offsets[number], 0) for number, end in ends.items())
         return left
 
     def forget_group(self, group: str) -> None:

@@ -15,15 +15,7 @@ from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
 from headrace.spec.names import TableName
 from headrace.spec.patterns import near_names, parse_table
-from headrace.spec.secrets import (
-    changed,
-    masked,
-    plain,
-    require_references,
-    require_same_place,
-    shown_references,
-)
-from headrace.spec.secrets import references as unresolved
+from headrace.spec.secrets import masked, require_references, require_same_place, shown_references
 from headrace.store import Store
 from headrace.store.audits import AuditFilter
 from headrace.store.records import Connection, ConnectionKind, Pipeline
@@ -376,25 +368,15 @@ class Cases:
 
         Invalid ``secret_needed`` where it would go to another place than before, ``bad_reference``.
         """
-        if spec.password.get_secret_value() == MASK and self._known(name):
+        known = self._known(name)
+        if known is not None and spec.password.get_secret_value() in (MASK, known.references.get("password")):
             old = self._store.connection(name)
             require_same_place(old.spec, spec)
-            spec = changed(spec, {"password": old.spec.password.get_secret_value()})
-            references = {**{k: v for k, v in old.references.items() if k == "password"}, **references}
-        if kept := self._shown(name, spec):
-            old = self._store.connection(name)
-            stored = plain(old.spec)
-            spec = changed(spec, {field: stored[field] for field in kept})
-            require_same_place(old.spec, spec)
-            references = {**kept, **references}
+            spec = spec.model_copy(update={"password": old.spec.password})
+            references = {**old.references, **references}
         with self._store.together():
             self._put_connection(name, spec, references, expected, kind)
             return self.connection(name)
-
-    def _shown(self, name: str, spec: ConnectionSpec) -> dict[str, str]:
-        """Field -> reference, of those that the spec has as the stored connection is shown."""
-        old = self._known(name)
-        return dict(unresolved(spec).items() & old.references.items()) if old else {}
 
     def _put_connection(
         self,

@@ -276,7 +276,7 @@ class Connectors:
         """With topics as the broker makes them, for a source that says nothing of them: ours makes none by itself."""
         if self._folder is None or any(key.startswith("topic.creation.") for key in config):
             return config
-        sources = {p["class"] for p in self._rest.get("/connector-plugins") if p["type"] == "source"}
+        sources = {p["class"] for p in self.plugins() if p["type"] == "source"}
         if config[_CLASS] not in sources:
             return config
         return {**config, f"{_TOPICS}partitions": "-1", f"{_TOPICS}replication.factor": "-1"}

@@ -15,7 +15,7 @@ from headrace.engines.model import Cut
 from headrace.engines.postgres import capture
 from headrace.spec.models import PipelineSpec
 from headrace.spec.secrets import masked
-from headrace.store.pipelines import LISTED
+from headrace.store.pipelines import LISTED, PLAIN_SPEC
 from headrace.store.records import (
     Audit,
     Connection,
@@ -140,8 +140,8 @@ def pipeline(stored: Pipeline) -> JSON:
 def listed(row: Sequence[Any]) -> JSON:
     """The same of a row of ``store.pipelines.LISTED``; what is JSON already stays as it is, for orjson to write."""
     data = dict(zip(LISTED, row, strict=True))
-    own = '"connector": {}' not in data["spec"]
-    data["spec"] = _spec_shown(json.loads(data["spec"])) if own else orjson.Fragment(data["spec"])
+    text = data["spec"]
+    data["spec"] = orjson.Fragment(text) if PLAIN_SPEC in text else _spec_shown(json.loads(text))
     if data["generation"]:
         data["generation"] = orjson.Fragment(data["generation"])
     if data["error"]:

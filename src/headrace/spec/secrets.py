@@ -97,15 +97,9 @@ def resolve_secrets(connection: ConnectionSpec, env: Mapping[str, str]) -> Conne
     if not found:
         return connection
     resolved: dict[str, Any] = {k: _REFERENCE.sub(lambda m: _look_up(m, env), v) for k, v in found.items()}
-    return changed(connection, resolved)
-
-
-def changed(connection: ConnectionSpec, values: Mapping[str, Any]) -> ConnectionSpec:
-    """The connection with other values, by the names they have outside."""
+    resolved |= {name: SecretStr(resolved[name]) for name in SECRET_FIELDS if name in resolved}
     own = {field.alias or name: name for name, field in ConnectionSpec.model_fields.items()}
-    hidden = {name: SecretStr(values[name]) for name in SECRET_FIELDS if name in values}
-    given = {**values, **hidden}
-    return connection.model_copy(update={own[name]: value for name, value in given.items()})
+    return connection.model_copy(update={own[name]: value for name, value in resolved.items()})
 
 
 def _look_up(match: re.Match[str], env: Mapping[str, str]) -> str:

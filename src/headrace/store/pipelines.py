@@ -30,7 +30,7 @@ from headrace.store.secrets import Cipher
 from headrace.store.telling import publish
 
 # Key of what stands for a connector's settings in a stored spec.
-SEALED_KEY = ""
+_SEALED_KEY = ""
 # Forgotten with the pipeline; its logs, runs and metrics stay.
 _OF_THE_LIVE = (pipeline_tables, pipeline_connectors, requests, dead_letters)
 LISTED = (
@@ -40,7 +40,8 @@ LISTED = (
 
 
 _SPEC = LISTED.index("spec")
-_PLAIN_SPEC = '"connector": {}'
+# In the text of a spec whose connector has no settings of its own.
+PLAIN_SPEC = '"connector": {}'
 
 
 def _listed_column(name: str) -> ColumnElement[Any]:
@@ -85,7 +86,7 @@ class Pipelines(Part):
                 "source_connection_id": connection_id(transaction, spec.source),
                 "target_connection_id": connection_id(transaction, spec.target),
                 "mode": spec.mode,
-                "spec": self._sealed(data),
+                "spec": sealed(self._cipher, data),
                 "updated_at": now(),
             }
             row = transaction.execute(
@@ -113,18 +114,10 @@ class Pipelines(Part):
         with self._reading() as transaction:
             return self._pipeline_of(pipeline_row(transaction, name))
 
-    def _sealed(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """A spec as it lies in the database: settings of its connector may be secrets."""
-        own = spec.get("connector")
-        return {**spec, "connector": {SEALED_KEY: self._cipher.seal(own)}} if own else spec
-
     def _opened(self, spec: dict[str, Any]) -> dict[str, Any]:
-        """The same again, without the connector's settings where their key is lost."""
-        own = spec.get("connector") or {}
-        if own.keys() != {SEALED_KEY}:
-            return spec
+        """A spec as it was stored, without the connector's settings where their key is lost."""
         with suppress(Precondition):
-            return {**spec, "connector": self._cipher.open(own[SEALED_KEY])}
+            return opened(self._cipher, spec)
         return {**spec, "connector": {}}
 
     def _pipeline_of(self, row: Row[Any]) -> Pipeline:
@@ -186,7 +179,7 @@ class Pipelines(Part):
 
     def _readable(self, row: Row[Any]) -> Sequence[Any]:
         text = row[_SPEC]
-        if _PLAIN_SPEC in text:
+        if PLAIN_SPEC in text:
             return row
         return (*row[:_SPEC], json.dumps(self._opened(json.loads(text))), *row[_SPEC + 1 :])
 
@@ -366,6 +359,18 @@ def _tell(transaction: Transaction, pipeline: Pipeline, values: dict[str, Any]) 
         publish(
             transaction, "metrics", pipeline.name, {k: v for k, v in values["lag"].items() if k != "heads"}
         )
+
+
+def sealed(cipher: Cipher, spec: dict[str, Any]) -> dict[str, Any]:
+    """A spec as it lies in the database: settings of its connector may be secrets."""
+    own = spec.get("connector")
+    return {**spec, "connector": {_SEALED_KEY: cipher.seal(own)}} if own else spec
+
+
+def opened(cipher: Cipher, spec: dict[str, Any]) -> dict[str, Any]:
+    """The same again; Precondition ``secret_key``. Older versions kept it in clear."""
+    own = spec.get("connector") or {}
+    return {**spec, "connector": cipher.open(own[_SEALED_KEY])} if own.keys() == {_SEALED_KEY} else spec
 
 
 def _fresh() -> dict[str, Any]:

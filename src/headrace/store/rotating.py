@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Column, select, update
 
 from headrace.store.base import Part, Transaction
-from headrace.store.pipelines import SEALED_KEY
+from headrace.store.pipelines import opened, sealed
 from headrace.store.schema import alert_channels, connections, idempotency_keys, pipelines
 from headrace.store.secrets import Cipher
 
@@ -41,10 +41,8 @@ class Rotating(Part):
         rotated = 0
         held = select(pipelines.c.id, pipelines.c.spec).with_for_update()
         for id_, spec in transaction.execute(held).all():
-            if own := spec.get("connector"):
-                # Older versions kept it in clear.
-                plain = self._cipher.open(own[SEALED_KEY]) if own.keys() == {SEALED_KEY} else own
-                sealed = {**spec, "connector": {SEALED_KEY: self._cipher.seal(plain)}}
-                transaction.execute(update(pipelines).where(pipelines.c.id == id_).values(spec=sealed))
+            if spec.get("connector"):
+                fresh = sealed(self._cipher, opened(self._cipher, spec))
+                transaction.execute(update(pipelines).where(pipelines.c.id == id_).values(spec=fresh))
                 rotated += 1
         return rotated

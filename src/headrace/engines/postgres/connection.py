@@ -14,8 +14,8 @@ from headrace.errors import Bug, Conflict, Denied, HeadraceError, Invalid, NotFo
 
 Connection = psycopg.Connection[TupleRow]
 
-# Text of values must not depend on who reads them: both sides speak under the same settings.
 _NO_FILE = "/nonexistent/headrace"
+# Text of values must not depend on who reads them: both sides speak under the same settings.
 FIXED = {
     "datestyle": "ISO, YMD",
     "intervalstyle": "postgres",

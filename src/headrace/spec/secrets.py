@@ -16,7 +16,7 @@ from headrace.spec.models import ConnectionSpec
 SECRET_FIELDS = ("password",)
 _TLS = ("disable", "prefer", "require", "verify-full")
 # What may change while a password that nobody sent anew stays: the same server reads it, as safely as before.
-_FREE = frozenset({*SECRET_FIELDS, "database", "schema_", "tls", "ca", "cert", "key"})
+_FREE = frozenset({*SECRET_FIELDS, "database", "default_schema", "tls", "ca", "cert", "key"})
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 
 

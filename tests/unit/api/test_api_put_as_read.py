@@ -36,6 +36,7 @@ def test_a_secret_shown_as_its_reference_stays(running: Running, api: httpx.Clie
     assert api.put("connections/c", json=read).json() == read
     assert api.put("connections/c", json={**read, "database": "other"}).json()["database"] == "other"
     problem(api.put("connections/c", json={**read, "port": 7}), 422, "secret_needed")
+    assert api.put("connections/c", json={**read, "schema": "sales"}).json()["schema"] == "sales"
     kept = running.store.connection("c")
     assert (kept.spec.password.get_secret_value(), kept.spec.host) == ("hunter2", "h")
     assert kept.references == shown

@@ -50,8 +50,9 @@ from headrace.settings import Settings
 from headrace.store import Store
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+# Routes are searched in this order: what is asked for all the time stands first.
 ROOMS = (
-    system, auth, users, connections, schemas, pipelines, monitoring, connectors, topics, dead_letters, live, alerts, audit,
+    pipelines, monitoring, system, auth, users, connections, schemas, connectors, topics, dead_letters, live, alerts, audit,
 )  # fmt: skip
 
 

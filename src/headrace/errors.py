@@ -127,6 +127,11 @@ def from_dict(raw: dict[str, Any]) -> HeadraceError:
     )
 
 
+def not_running(name: str) -> Conflict:
+    """Conflict ``not_running``: it was asked for what only a running pipeline does."""
+    return Conflict("not_running", f"{name} is not running", f"Start it: headrace start {name}")
+
+
 def preflight_failed(findings: list[Finding]) -> Precondition:
     """The error that a start with blocking findings ends in."""
     blocking = [f for f in findings if f.severity == "error"]

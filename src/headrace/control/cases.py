@@ -9,7 +9,7 @@ from typing import Any
 from headrace.control import components, discovery, forms
 from headrace.control.applying import Intent, Plans
 from headrace.control.forms import JSON
-from headrace.errors import Conflict, Finding, NotFound, Precondition, preflight_failed
+from headrace.errors import Conflict, Finding, NotFound, Precondition, not_running, preflight_failed
 from headrace.secrecy import MASK
 from headrace.settings import Settings
 from headrace.spec.models import ConnectionSpec, PipelineSpec, SpecFile
@@ -182,9 +182,7 @@ class Cases:
         """Want applying to rest while capture goes on; Conflict ``not_running``."""
         pipeline = self._living(name)
         if pipeline.desired == "stopped":
-            raise Conflict(
-                "not_running", f"{pipeline.name} is not running", f"Start it: headrace start {pipeline.name}"
-            )
+            raise not_running(pipeline.name)
         return (
             self._want(pipeline, "paused", None) if pipeline.desired != "paused" else forms.summary(pipeline)
         )
@@ -304,8 +302,14 @@ class Cases:
     def _ask(self, name: str, kind: str, args: JSON) -> JSON:
         pipeline = self._living(name)
         if pipeline.desired == "stopped":
+            raise not_running(pipeline.name)
+        if kind == "verify" and pipeline.status == "error":
+            why = pipeline.error or {}
             raise Conflict(
-                "not_running", f"{pipeline.name} is not running", f"Start it: headrace start {pipeline.name}"
+                "in_error",
+                f"{pipeline.name} is in error and applies nothing: {why.get('message', 'see its log')}",
+                str(why.get("guidance") or "Read its log, then start it again."),
+                {"error": why},
             )
         with self._store.together():
             self._note("pipeline", pipeline.name, kind, new=args)

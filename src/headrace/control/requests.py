@@ -66,6 +66,12 @@ class Answers:
                             id_, error=table.error or Bug("resync", "failed").as_dict()
                         )
 
+    def refuse(self, error: HeadraceError) -> None:
+        """End what waits for the pipeline to go on: it does not, by itself."""
+        with self._lock:
+            self._resyncs.clear()
+        self._store.refuse_requests(self._name, error.as_dict())
+
     def verify(
         self, request: Request, source: Login, target: Login, routes: Sequence[Route], applier: Applier | None
     ) -> None:

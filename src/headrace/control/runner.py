@@ -35,7 +35,7 @@ from headrace.engines.model import Route, TableName
 from headrace.engines.postgres import capture, progress
 from headrace.engines.postgres.connection import Connection, Login, connect
 from headrace.entering import cluster
-from headrace.errors import Bug, HeadraceError, NotFound, Precondition, Unavailable
+from headrace.errors import Bug, HeadraceError, NotFound, Precondition, Unavailable, not_running
 from headrace.settings import Settings
 from headrace.store import Store
 from headrace.store.records import Pipeline, TableState
@@ -155,7 +155,7 @@ class Runner:
             case "stopped":
                 self._bring_to_stop(pipeline)
             case "running" | "paused":
-                if pipeline.status == "error":
+                if pipeline.status == "error" and not self._store.asked(self.name):
                     self._stop_applier()
                     self._look_at_rest(pipeline)
                 else:
@@ -172,9 +172,13 @@ class Runner:
             self._store.set_status(self.name, pipeline.status, pipeline.phase, error=error.as_dict())
             self._look_at_rest(pipeline)
             return 1.0
-        if pipeline.desired != "deleted" and not self._any_loaded():
-            self._undo(pipeline)
-        self._store.set_status(self.name, "error", error=error.as_dict())
+        shown = error.as_dict()
+        if pipeline.desired != "deleted":
+            shown["guidance"] = f"{error.guidance} Then run `headrace start {self.name}`.".lstrip()
+            if not self._any_loaded():
+                self._undo(pipeline)
+        self._store.set_status(self.name, "error", error=shown)
+        self._answers.refuse(error)
         return 1.0
 
     def log(self, level: str, message: str, **context: Any) -> None:
@@ -710,6 +714,8 @@ class Runner:
                     request, self._routes, [t.source for t in self._store.tables(self.name)]
                 )
                 if name is not None:
+                    if pipeline.status == "error":
+                        self._store.set_status(self.name, "starting", None)
                     self._evolution.reload(name)
                     self._routes = None
                     if self._applier is not None:
@@ -734,6 +740,7 @@ class Runner:
                 self._makers.connect.stop(connector)
                 self._makers.connect.wait(connector, lambda s: s is None or not s.tasks, 60)
         self._store.set_status(self.name, "stopped", None, error=None)
+        self._answers.refuse(not_running(self.name))
         self._rested = 0.0
         self.log("info", "stopped; the replication slot is kept and holds back WAL until the next start")
 

@@ -61,6 +61,24 @@ class Queue(Part):
                 update(requests).where(requests.c.id == id_).values(**values, finished_at=now())
             )
 
+    def asked(self, name: str) -> bool:
+        """Whether a request of a pipeline waits to be taken."""
+        with self._reading() as transaction:
+            waiting = (requests.c.pipeline_id == pipeline_id(transaction, name)) & (
+                requests.c.status == "queued"
+            )
+            return transaction.execute(select(requests.c.number).where(waiting).limit(1)).first() is not None
+
+    def refuse_requests(self, name: str, error: dict[str, Any]) -> int:
+        """Every request that waits for the pipeline to go on ends ``failed``; how many. A verification ends by itself."""
+        waits = (requests.c.status == "queued") | (
+            (requests.c.status == "running") & (requests.c.kind == "resync")
+        )
+        with self._writing() as transaction:
+            left = (requests.c.pipeline_id == pipeline_id(transaction, name)) & waits
+            values = {"status": "failed", "error": error, "finished_at": now()}
+            return int(transaction.execute(update(requests).where(left).values(**values)).rowcount)
+
     def request(self, id_: str) -> Request:
         """One request; NotFound ``no_such_request``."""
         with self._reading() as transaction:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -26,8 +25,7 @@ from headrace.engines.postgres import (
 from headrace.engines.postgres.connection import Login, connect
 from headrace.errors import Finding
 from headrace.local.postgres import PostgresServer
-
-DOCS = Path(__file__).parents[3] / "docs/how-to/postgres-source.md"
+from support.documented import documented
 
 TABLES = """
 CREATE TABLE customers (id bigint PRIMARY KEY, name text, tags text[]);
@@ -37,13 +35,6 @@ CREATE TABLE events_2024 PARTITION OF events FOR VALUES FROM ('2024-01-01') TO (
 CREATE TABLE events_2025 PARTITION OF events FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
 CREATE TABLE visits (page text, seen timestamptz)
 """
-
-
-def documented(block: str) -> str:
-    """The SQL block of the how-to that is marked as tested under this name."""
-    found = re.search(rf"<!-- tested: {block} -->\n```sql\n(.*?)```", DOCS.read_text(), re.S)
-    assert found, block
-    return found[1]
 
 
 @dataclass
@@ -237,6 +228,9 @@ SOURCE = {
     "table_owner of a superuser": "ALTER TABLE orders OWNER TO postgres",
     "select_right": "REVOKE shop_owner FROM headrace;\nREVOKE SELECT ON customers, visits FROM headrace",
     "select_right on a leaf": "REVOKE shop_owner FROM headrace;\nREVOKE SELECT ON events_2025 FROM headrace",
+    "sequence_right": "REVOKE shop_owner FROM headrace;\nALTER TABLE orders ALTER id ADD GENERATED ALWAYS AS IDENTITY",
+    "sequence_right elsewhere": "CREATE SCHEMA back;\nCREATE SEQUENCE back.s;\nGRANT SELECT ON back.s TO headrace;\n"
+    "ALTER TABLE orders ALTER id SET DEFAULT nextval('back.s')",
     "schema_usage": "CREATE SCHEMA back;\nCREATE TABLE back.t (id int PRIMARY KEY)",
     "row_security": "ALTER TABLE customers OWNER TO postgres;\nALTER TABLE customers ENABLE ROW LEVEL SECURITY",
     "row_security forced": "ALTER TABLE orders ENABLE ROW LEVEL SECURITY;\n"
@@ -491,6 +485,7 @@ def test_documented_target_with_schemas(empty: Callable[[str], World]) -> None:
 TARGET = {
     "progress_schema": "REVOKE CREATE ON DATABASE warehouse FROM headrace",
     "progress_schema of another": "CREATE SCHEMA headrace",
+    "temp_right": "REVOKE TEMPORARY ON DATABASE warehouse FROM headrace, public",
     "target_create": "REVOKE CREATE ON SCHEMA public FROM headrace, public",
     "target_create a schema": "DROP SCHEMA public;\nREVOKE CREATE ON DATABASE warehouse FROM headrace",
     "target_rights": "CREATE TABLE orders (id bigint PRIMARY KEY, customer bigint, total numeric(10,2))",

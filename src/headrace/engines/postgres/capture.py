@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from headrace.engines.model import Column, Table, TableName
-from headrace.engines.postgres.connection import Connection, Login, translated
+from headrace.engines.postgres.connection import Connection, Login, own_schema, translated
 from headrace.errors import Precondition, Unavailable
 
 MARKER_PREFIX = "headrace"
@@ -215,10 +215,11 @@ def _alter_quickly(conn: Connection, table: TableName, statement: sql.Composed) 
 
 
 def _make_marker_table(conn: Connection) -> None:
-    conn.execute("CREATE SCHEMA IF NOT EXISTS headrace")
-    conn.execute(
-        "CREATE TABLE IF NOT EXISTS headrace.marker (pipeline text PRIMARY KEY, marker text NOT NULL)"
-    )
+    own_schema(conn)
+    if conn.execute("SELECT to_regclass('headrace.marker')").fetchone() == (None,):
+        conn.execute(
+            "CREATE TABLE IF NOT EXISTS headrace.marker (pipeline text PRIMARY KEY, marker text NOT NULL)"
+        )
 
 
 def create_slot(conn: Connection, names: Names) -> int:

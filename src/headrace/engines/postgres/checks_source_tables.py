@@ -10,6 +10,7 @@ from headrace.engines.model import Table, TableName
 from headrace.engines.postgres.checks_server import Server, listing, read
 from headrace.engines.postgres.connection import Connection, Login
 from headrace.engines.postgres.names import qualified, quoted
+from headrace.engines.postgres.sequences import reading_right, unreadable
 from headrace.errors import Finding
 
 _RELATIONS = """
@@ -124,6 +125,20 @@ def select_right(at: Source) -> Iterator[Finding]:
             "Grant SELECT; for tables made later also ALTER DEFAULT PRIVILEGES.",
             f"GRANT SELECT ON {tables} TO {quoted(at.server.user)};",
             str(names[0]) if len(names) == 1 else schema,
+        )
+
+
+def sequence_right(at: Source) -> Iterator[Finding]:
+    """SELECT on the sequences behind the columns: the target's are brought to where they stand."""
+    if denied := unreadable(at.conn, {(t.oid, c.name) for t in at.tables for c in t.columns}):
+        yield Finding(
+            "sequence_right",
+            "error",
+            "source",
+            f"User {at.server.user} may not read {listing(denied)}: the target's sequences follow the source's.",
+            "Grant SELECT; for sequences made later also ALTER DEFAULT PRIVILEGES.",
+            reading_right(denied, at.server.user),
+            str(denied[0]) if len(denied) == 1 else denied[0].schema,
         )
 
 
@@ -303,5 +318,5 @@ def decodable(at: Source) -> Iterator[Finding]:
             )
 
 
-READING: tuple[SourceCheck, ...] = (schema_usage, select_right, row_security)
+READING: tuple[SourceCheck, ...] = (schema_usage, select_right, sequence_right, row_security)
 STREAMING: tuple[SourceCheck, ...] = (table_owner, identity, carriage, decodable)

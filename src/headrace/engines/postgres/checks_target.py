@@ -14,7 +14,7 @@ import psycopg
 from headrace.engines.model import Route, Table, TableName
 from headrace.engines.postgres import checks_server, checks_target_tables
 from headrace.engines.postgres.checks_pair import prerequisites, same_database
-from headrace.engines.postgres.checks_server import read
+from headrace.engines.postgres.checks_server import read, values
 from headrace.engines.postgres.checks_target_tables import Schema, Target, TargetCheck
 from headrace.engines.postgres.connection import Connection, Login
 from headrace.engines.postgres.names import literal, quoted
@@ -198,6 +198,20 @@ def progress_schema(at: Target) -> Iterator[Finding]:
     )
 
 
+def temporary_tables(at: Target) -> Iterator[Finding]:
+    """Changes come through temporary tables; everybody may make them unless somebody took it back."""
+    if values(at.conn, "select has_database_privilege(current_database(), 'TEMP')") != [(True,)]:
+        yield Finding(
+            "temp_right",
+            "error",
+            "target",
+            f"User {at.server.user} may not make temporary tables in {at.server.database}, through which changes come.",
+            "Grant TEMPORARY on the database.",
+            f"GRANT TEMPORARY ON DATABASE {quoted(at.server.database)} TO {quoted(at.server.user)};",
+            at.server.database,
+        )
+
+
 def missing_tables(at: Target) -> Iterator[Finding]:
     """Tables that have to be made: by Headrace with the right to it, or by the user."""
     missing = [r for r in at.routes if r.target not in at.existing]
@@ -280,6 +294,7 @@ CHECKS: tuple[TargetCheck, ...] = (
     standby,
     collisions,
     progress_schema,
+    temporary_tables,
     missing_tables,
     replica_role,
     *checks_target_tables.CHECKS,

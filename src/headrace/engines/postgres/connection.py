@@ -104,6 +104,13 @@ def replica_role(conn: Connection) -> bool:
     return True
 
 
+def own_schema(conn: Connection) -> None:
+    """Make schema ``headrace`` unless it is there."""
+    # IF NOT EXISTS alone is refused to whoever may not create schemas, even where it exists.
+    if conn.execute("SELECT to_regnamespace('headrace')").fetchone() == (None,):
+        conn.execute("CREATE SCHEMA IF NOT EXISTS headrace")
+
+
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace(" ", "\\ ")
 

@@ -7,11 +7,10 @@ from dataclasses import asdict
 from typing import Any
 
 from headrace.engines.model import Cut, Progress, TableName
-from headrace.engines.postgres.connection import Connection, translated
+from headrace.engines.postgres.connection import Connection, own_schema, translated
 from headrace.errors import Conflict
 
-_SCHEMA = """
-CREATE SCHEMA IF NOT EXISTS headrace;
+_TABLES = """
 CREATE TABLE IF NOT EXISTS headrace.progress (
     pipeline text NOT NULL,
     source_schema text NOT NULL,
@@ -53,7 +52,8 @@ def install(conn: Connection) -> None:
             # Two workers may come here at once.
             with conn.transaction():
                 conn.execute("SELECT pg_advisory_xact_lock(7165131041)")
-                conn.execute(_SCHEMA)
+                own_schema(conn)
+                conn.execute(_TABLES)
 
 
 def load_all(conn: Connection, pipeline: str) -> dict[TableName, Progress]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from headrace.engines.model import Route, TableName
@@ -30,7 +30,8 @@ SELECT a.attrelid::bigint AS root, a.attname AS column, n.nspname AS schema, s.r
        pg_catalog.bool_or(u.owned) AS owned,
        pg_catalog.format_type(q.seqtypid, NULL) AS type, q.seqincrement AS increment, q.seqmin AS low,
        q.seqmax AS high, q.seqstart AS start, q.seqcache AS cache, q.seqcycle AS cycle,
-       pg_catalog.has_table_privilege(s.oid, 'SELECT') AS readable
+       pg_catalog.has_table_privilege(s.oid, 'SELECT')
+         AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') AS readable
 FROM (
     SELECT refobjid AS root, refobjsubid AS number, objid AS sequence, true AS owned
     FROM pg_catalog.pg_depend
@@ -48,7 +49,7 @@ JOIN pg_catalog.pg_sequence q ON q.seqrelid = s.oid
 JOIN pg_catalog.pg_attribute a ON a.attrelid = u.root AND a.attnum = u.number
 WHERE u.root = ANY(%(oids)s::oid[])
 GROUP BY a.attrelid, a.attname, n.nspname, s.relname, q.seqrelid, q.seqtypid, q.seqincrement,
-         q.seqmin, q.seqmax, q.seqstart, q.seqcache, q.seqcycle, s.oid
+         q.seqmin, q.seqmax, q.seqstart, q.seqcache, q.seqcycle, s.oid, n.oid
 ORDER BY n.nspname COLLATE "C", s.relname COLLATE "C", a.attrelid
 """
 
@@ -135,19 +136,37 @@ def _bring_up(row: Row, there: Row, use: _Use, value: int, called: bool) -> list
     return statements
 
 
+def unreadable(source: Connection, columns: Collection[tuple[int, str]]) -> list[TableName]:
+    """The sequences behind columns (oid of the table, name) that this user may not read, in order."""
+    return _denied(_behind(source, columns))
+
+
+def reading_right(names: Collection[TableName], user: str) -> str:
+    """The SQL that lets a user read sequences."""
+    schemas = ", ".join(quoted(s) for s in sorted({n.schema for n in names}))
+    listed = ", ".join(map(qualified, names))
+    return f"GRANT USAGE ON SCHEMA {schemas} TO {quoted(user)};\nGRANT SELECT ON SEQUENCE {listed} TO {quoted(user)};"
+
+
 def _used(source: Connection, routes: Sequence[Route]) -> list[Row]:
-    made = {(r.source.oid, m.source.name) for r in routes for m in r.columns if not m.mask}
-    found = rows(source, _SOURCE, {"oids": [r.source.oid for r in routes]})
-    used = [row for row in found if (row["root"], row["column"]) in made]
-    denied = sorted({qualified(TableName(r["schema"], r["name"])) for r in used if not r["readable"]})
-    if denied:
+    used = _behind(source, {(r.source.oid, m.source.name) for r in routes for m in r.columns if not m.mask})
+    if denied := _denied(used):
         raise Denied(
             "missing_right",
-            f"may not read the sequences {', '.join(denied)} of the source",
-            f"GRANT SELECT ON SEQUENCE {', '.join(denied)} TO {quoted(source.info.user)};",
-            {"sequences": denied},
+            f"may not read the sequences {', '.join(map(str, denied))} of the source",
+            reading_right(denied, source.info.user),
+            {"sequences": list(map(str, denied))},
         )
     return used
+
+
+def _behind(source: Connection, columns: Collection[tuple[int, str]]) -> list[Row]:
+    found = rows(source, _SOURCE, {"oids": sorted({oid for oid, _ in columns})})
+    return [row for row in found if (row["root"], row["column"]) in columns]
+
+
+def _denied(used: Sequence[Row]) -> list[TableName]:
+    return sorted({TableName(r["schema"], r["name"]) for r in used if not r["readable"]})
 
 
 def _use(row: Row, routes: Sequence[Route]) -> _Use:

@@ -1,0 +1,94 @@
+"""Whole pipelines of users that have only the documented grants: what the check lets pass has to run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from headrace.local.postgres import PostgresServer
+from support.documented import documented
+from support.lab import Lab, Pair, leftovers
+
+TABLES = """
+CREATE TABLE customers (id bigint PRIMARY KEY, name text, tags text[] NOT NULL);
+CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, customer bigint, total numeric(10,2));
+CREATE TABLE events (id bigint, day date, what text, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+CREATE TABLE events_2024 PARTITION OF events FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE TABLE events_2025 PARTITION OF events FOR VALUES FROM ('2025-01-01') TO ('2026-01-01');
+CREATE TABLE visits (page text, seen timestamptz);
+INSERT INTO customers SELECT i, 'c' || i, ARRAY[repeat(md5(i::text), 200)] FROM generate_series(1, 300) i;
+INSERT INTO orders (customer, total) SELECT i, i FROM generate_series(1, 300) i;
+INSERT INTO events SELECT i, date '2024-06-01' + i, 'e' FROM generate_series(1, 400) i;
+INSERT INTO visits SELECT 'p' || i % 7, now() FROM generate_series(1, 50) i
+"""
+NAMES = ("customers", "orders", "events", "visits")
+NOTHING: dict[str, list[str]] = {
+    "slots": [],
+    "publications": [],
+    "topics": [],
+    "connectors": [],
+    "progress": [],
+}
+
+
+def statements(server: PostgresServer, pair: Pair, text: str) -> None:
+    """Run the administrator's statements, with the example's database replaced by the pair's."""
+    text = re.sub(
+        r"DATABASE (shop|warehouse)\b", f"DATABASE {pair.name}", re.sub(r"--.*$", "", text, flags=re.M)
+    )
+    with psycopg.connect(server.conninfo_of(pair.name), autocommit=True) as conn:
+        for statement in filter(str.strip, text.split(";")):
+            conn.execute(statement.encode())
+
+
+@pytest.fixture
+def strict(lab: Lab) -> Iterator[Pair]:
+    """A pair whose tables belong to shop_owner; roles are gone afterwards."""
+    servers = (lab.source, lab.target)
+    with lab.pair() as pair:
+        # A new database lets nobody but its owner make tables in schema public since 15, and everybody before.
+        statements(
+            lab.source,
+            pair,
+            "CREATE ROLE shop_owner; GRANT USAGE, CREATE ON SCHEMA public TO shop_owner; SET ROLE shop_owner;"
+            + TABLES,
+        )
+        yield pair
+    for server in servers:
+        with psycopg.connect(server.conninfo, autocommit=True) as conn:
+            conn.execute("REVOKE ALL ON PARAMETER session_replication_role FROM headrace")
+            conn.execute("DROP ROLE IF EXISTS headrace")
+            conn.execute("DROP ROLE IF EXISTS shop_owner")
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("source", "target"), ("source-publication", "target-schemas")],
+    ids=["creates", "strict"],
+)
+def test_documented_grants_are_enough(lab: Lab, strict: Pair, source: str, target: str) -> None:
+    statements(lab.source, strict, documented(source))
+    statements(lab.target, strict, documented(target))
+    login = {"user": "headrace", "password": "secret"}
+    names = {"names": {"publication": "headrace"}} if source == "source-publication" else {}
+    strict.apply(source=login, target=login, **names)
+    for change in (
+        "UPDATE customers SET name = name || 'x' WHERE id % 3 = 0",
+        "DELETE FROM orders WHERE id % 5 = 0",
+        "INSERT INTO events SELECT i, date '2024-01-01' + i % 700, 'n' FROM generate_series(1001, 1400) i",
+        "DELETE FROM visits WHERE page = 'p3'",
+    ):
+        strict.src.execute(change)
+    strict.settle(*NAMES)
+    strict.src.execute("ALTER TABLE customers ADD COLUMN since date DEFAULT '2024-01-01'")
+    strict.src.execute("INSERT INTO customers VALUES (9001, 'late', '{a}', '2025-01-01')")
+    strict.settle("customers")
+    strict.cli("resync", strict.name, "public.orders")
+    assert strict.cli("verify", strict.name)["equal"] is True
+    strict.equal(*NAMES)
+    strict.cli("delete", strict.name)
+    own = NOTHING if source == "source" else {**NOTHING, "publications": ["headrace"]}
+    assert leftovers(lab, strict) == own

@@ -51,3 +51,18 @@ def test_what_waits_ends_when_it_is_stopped(lab: Lab, pair: Pair) -> None:
     assert lab.api("GET", f"/requests/{asked['id']}").json()["error"]["code"] == "not_running"
     pair.cli("start", pair.name)
     pair.settle("lone")
+
+
+def test_verify_of_a_paused_one_claims_nothing(lab: Lab, pair: Pair) -> None:
+    pair.src.execute(TABLE)
+    pair.apply()
+    pair.cli("pause", pair.name)
+    pair.wait("paused")
+    pair.src.execute("INSERT INTO lone VALUES (1, 'unseen')")
+    done = lab.run("verify", pair.name)
+    assert done.returncode == 5
+    assert "not compared" in done.stdout
+    assert "yes" not in done.stdout
+    assert "differ." not in done.stdout
+    assert f"headrace resume {pair.name}" in done.stdout
+    assert pair.cli("verify", pair.name, expect=5)["equal"] is False

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from headrace.cli import show
-from headrace.cli.command import DIFFERENT, Session, command, group, print_json
+from headrace.cli.command import DIFFERENT, EXIT, Session, command, group, print_json
 from headrace.cli.life import Name, show_tables
 from headrace.cli.locate import path_part
 from headrace.errors import from_dict
@@ -50,12 +50,15 @@ def verify(
     table: Annotated[str | None, typer.Option("--table", help="Only this table.")] = None,
     repair: Annotated[bool, typer.Option("--repair", help="Repair what differs.")] = False,
 ) -> None:
-    """Compare source and target while both move. Exit 6 when they differ."""
+    """Compare source and target while both move. Exit 6 when they differ, another one when they cannot be compared."""
     body = {"table": table, "repair": repair}
     report = session.api.finished(session.api.post(f"pipelines/{path_part(name)}/verify", body))
     session.answer(report, _show_report)
-    if not report["equal"]:
+    if any(_differs(t) for t in report["tables"]):
         raise typer.Exit(DIFFERENT)
+    if not report["equal"]:
+        failed = [t["error"]["kind"] for t in report["tables"] if t["error"]]
+        raise typer.Exit(EXIT[failed[0] if failed else "bug"])
 
 
 def certificate(session: Session, name: Name) -> None:
@@ -117,16 +120,40 @@ def delete_connection(session: Session, name: ConnectionName) -> None:
 
 
 def _show_report(report: dict[str, Any]) -> None:
-    rows = [
-        (t["name"], t["source_rows"], t["target_rows"], "no" if t["differences"] else "yes")
-        for t in report["tables"]
-    ]
+    rows = [(t["name"], t["source_rows"], t["target_rows"], _verdict(t)) for t in report["tables"]]
     show.table(("table", "source rows", "target rows", "equal"), rows)
     for table in report["tables"]:
         for found in table["differences"]:
             columns = f" ({', '.join(found['columns'])})" if found.get("columns") else ""
             show.line(f"{table['name']} {found['key']}: {found['kind']}{columns}")
-    show.line("Source and target are equal." if report["equal"] else "Source and target differ.")
+        if more := table["differences_total"] - len(table["differences"]):
+            show.line(f"{table['name']}: {more:,} more")
+        if table["error"]:
+            show.line(
+                f"{table['name']}: {table['error']['message']} {table['error'].get('guidance', '')}".strip()
+            )
+    show.line(_conclusion(report))
+
+
+def _verdict(table: dict[str, Any]) -> str:
+    if table["error"]:
+        return "not compared"
+    moving = f", {table['unsettled_total']:,} moving" if table["unsettled_total"] else ""
+    return f"{'yes' if table['equal'] else 'no'}{moving}"
+
+
+def _conclusion(report: dict[str, Any]) -> str:
+    if report["equal"]:
+        if report["settled"]:
+            return "Source and target are equal."
+        return "Source and target are equal but for the rows that kept moving, which could not be judged."
+    if any(_differs(t) for t in report["tables"]):
+        return "Source and target differ."
+    return "Source and target were not compared as a whole; nothing that was compared differs."
+
+
+def _differs(table: dict[str, Any]) -> bool:
+    return not table["equal"] and not table["error"]
 
 
 def _show_logs(lines: list[dict[str, Any]]) -> None:

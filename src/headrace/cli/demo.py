@@ -268,9 +268,10 @@ def _verified(client: Client) -> bool:
     show.line("Verifying while both sides move ...")
     report = client.finished(client.post(f"pipelines/{PIPELINE}/verify", {}))
     for table in report["tables"]:
-        word = "equal" if table["equal"] else f"{len(table['differences'])} differences"
-        show.line(
-            f"  {table['name']:<22} {table['source_rows']:>8} rows  {table['source_checksum'][:12]}  {word}"
-        )
+        word = "equal" if table["equal"] else f"{table['differences_total']} differences"
+        if table["error"]:
+            word = f"not compared: {table['error']['message']}"
+        rows, checksum = table["source_rows"] or 0, table["source_checksum"] or ""
+        show.line(f"  {table['name']:<22} {rows:>8} rows  {checksum[:12]}  {word}")
     show.line("Both sides are equal." if report["equal"] else "The two sides DIFFER.")
     return bool(report["equal"] and report["settled"])

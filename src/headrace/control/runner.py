@@ -518,7 +518,11 @@ class Runner:
         generation, applier = self._generation, self._applier
         source, _ = self._ends
         if generation is None or applier is None:
-            raise Unavailable("not_applying", "the pipeline does not apply now", "Resume it.")
+            raise Unavailable(
+                "not_applying",
+                f"{self.name} applies nothing now",
+                f"Wait until its tables are loaded; where it is paused: headrace resume {self.name}",
+            )
 
         def halted() -> bool:
             return self._stop.is_set() or self._applier is not applier or self._generation is not generation

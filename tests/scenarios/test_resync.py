@@ -79,6 +79,18 @@ def test_verify_finds_what_was_planted_and_repairs_it(lab: Lab, bench: Pair) -> 
     bench.settle(*PGBENCH)
 
 
+def test_repair_mends_what_it_can_and_names_the_rest(bench: Pair) -> None:
+    bench.apply()
+    bench.tgt.execute("UPDATE pgbench_accounts SET abalance = -77 WHERE aid = 12")
+    bench.tgt.execute("INSERT INTO pgbench_history VALUES (1, 1, 1, 1, now())")
+    bench.tgt.execute("DELETE FROM pgbench_tellers WHERE tid = 3")
+    report = bench.cli("verify", bench.name, "--repair", expect=6)
+    assert {t["name"] for t in report["tables"] if not t["equal"]} == {"public.pgbench_history"}
+    errors = {t["name"]: t["repair_error"]["code"] for t in report["tables"] if t["repair_error"]}
+    assert errors == {"public.pgbench_history": "not_repairable"}
+    bench.equal("pgbench_accounts", "pgbench_tellers")
+
+
 def test_resync_of_an_unknown_table(bench: Pair) -> None:
     bench.apply()
     done = bench.lab.run("resync", bench.name, "public.nothing", "--json")

@@ -128,10 +128,9 @@ def _show_report(report: dict[str, Any]) -> None:
             show.line(f"{table['name']} {found['key']}: {found['kind']}{columns}")
         if more := table["differences_total"] - len(table["differences"]):
             show.line(f"{table['name']}: {more:,} more")
-        if table["error"]:
-            show.line(
-                f"{table['name']}: {table['error']['message']} {table['error'].get('guidance', '')}".strip()
-            )
+        for why in filter(None, (table["error"], table.get("repair_error"))):
+            message = why["message"].removeprefix(f"{table['name']}: ")
+            show.line(f"{table['name']}: {message} {why.get('guidance', '')}".rstrip())
     show.line(_conclusion(report))
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from headrace.apply.applier import Applier
 from headrace.engines.model import Route, TableName
 from headrace.engines.postgres.connection import Login
-from headrace.errors import Bug, HeadraceError, NotFound
+from headrace.errors import Bug, HeadraceError, NotFound, Unavailable
 from headrace.spec.patterns import parse_table
 from headrace.store import Store
 from headrace.store.records import Request
 from headrace.verify import run as run_verify
+from headrace.verify.report import Report
 
 
 class Answers:
@@ -85,12 +87,13 @@ class Answers:
         def body() -> None:
             try:
                 report = run_verify(source, target, chosen, caught_up=self._caught_up)
+                unrepaired: dict[str, dict[str, Any]] = {}
                 if request.args.get("repair") and not report.equal and applier is not None:
-                    for route in chosen:
-                        if rows := report.keys_to_repair(route.source.name):
-                            applier.repair(route.source.name, [tuple(r[k] for k in route.key) for r in rows])
+                    unrepaired = _repair(report, chosen, applier)
                     report = run_verify(source, target, chosen, caught_up=self._caught_up)
                 result = report.as_dict()
+                for table in result["tables"]:
+                    table["repair_error"] = unrepaired.get(table["name"])
                 for route in chosen:
                     self._certify(route, report.table(route.source.name).as_dict())
                 self._store.finish_request(request.id, result=result)
@@ -106,3 +109,17 @@ class Answers:
         self._store.put_certificate(
             self._name, route.source.name, {"table": str(route.source.name), "verification": verified}
         )
+
+
+def _repair(report: Report, routes: Sequence[Route], applier: Applier) -> dict[str, dict[str, Any]]:
+    """Repair what can be; table -> why it was not."""
+    unrepaired = {}
+    for route in routes:
+        try:
+            rows = report.keys_to_repair(route.source.name)
+            keys = [tuple(row[k] for k in route.key) for row in rows]
+            if keys and not applier.repair(route.source.name, keys):
+                raise Unavailable("repair_waits", "The rows wait to be repaired still.", "Verify again later.")
+        except HeadraceError as error:
+            unrepaired[str(route.source.name)] = error.as_dict()
+    return unrepaired

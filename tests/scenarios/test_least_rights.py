@@ -90,5 +90,23 @@ def test_documented_grants_are_enough(lab: Lab, strict: Pair, source: str, targe
     assert strict.cli("verify", strict.name)["equal"] is True
     strict.equal(*NAMES)
     strict.cli("delete", strict.name)
-    own = NOTHING if source == "source" else {**NOTHING, "publications": ["headrace"]}
+    own = (
+        NOTHING if source == "source" else {**NOTHING, "publications": ["headrace"], "progress": ["headrace"]}
+    )
     assert leftovers(lab, strict) == own
+
+
+def test_a_schema_that_is_only_lent_is_used_and_left(lab: Lab, strict: Pair) -> None:
+    statements(lab.source, strict, documented("source"))
+    statements(
+        lab.target,
+        strict,
+        documented("target-schemas").replace("AUTHORIZATION headrace", "")
+        + "GRANT USAGE, CREATE ON SCHEMA headrace TO headrace",
+    )
+    login = {"user": "headrace", "password": "secret"}
+    for _ in range(2):
+        strict.apply(source=login, target=login, tables=["public.customers"])
+        strict.cli("delete", strict.name)
+        strict.tgt.execute("DROP TABLE customers")
+    assert leftovers(lab, strict) == {**NOTHING, "progress": ["headrace"]}

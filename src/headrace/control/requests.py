@@ -119,7 +119,9 @@ def _repair(report: Report, routes: Sequence[Route], applier: Applier) -> dict[s
             rows = report.keys_to_repair(route.source.name)
             keys = [tuple(row[k] for k in route.key) for row in rows]
             if keys and not applier.repair(route.source.name, keys):
-                raise Unavailable("repair_waits", "The rows wait to be repaired still.", "Verify again later.")
+                raise Unavailable(
+                    "repair_waits", "The rows wait to be repaired still.", "Verify again later."
+                )
         except HeadraceError as error:
             unrepaired[str(route.source.name)] = error.as_dict()
     return unrepaired

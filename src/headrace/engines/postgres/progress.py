@@ -249,8 +249,11 @@ def forget(conn: Connection, pipeline: str, source: TableName | None = None) -> 
             conn.execute("DELETE FROM headrace.load_range WHERE pipeline = %s", [pipeline])
             if conn.execute("SELECT count(*) FROM headrace.progress").fetchone() == (0,):
                 conn.execute("DROP TABLE headrace.progress, headrace.load_range")
-                others = conn.execute(
-                    "SELECT 1 FROM pg_class WHERE relnamespace = 'headrace'::regnamespace LIMIT 1"
+                # What an administrator made for us stays: we could not make it again.
+                ours_alone = conn.execute(
+                    "SELECT pg_has_role(nspowner, 'USAGE') AND has_database_privilege(current_database(), 'CREATE')"
+                    " AND NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = n.oid)"
+                    " FROM pg_namespace n WHERE nspname = 'headrace'"
                 ).fetchone()
-                if others is None:
+                if ours_alone == (True,):
                     conn.execute("DROP SCHEMA headrace")

@@ -110,3 +110,29 @@ def test_a_schema_that_is_only_lent_is_used_and_left(lab: Lab, strict: Pair) -> 
         strict.cli("delete", strict.name)
         strict.tgt.execute("DROP TABLE customers")
     assert leftovers(lab, strict) == {**NOTHING, "progress": ["headrace"]}
+
+
+def test_tables_of_ones_own_need_no_more_than_the_grants(lab: Lab, strict: Pair) -> None:
+    statements(lab.source, strict, documented("source-publication"))
+    strict.tgt.execute("CREATE TABLE customers (id bigint PRIMARY KEY, name text, tags text[] NOT NULL)")
+    statements(lab.target, strict, documented("target-schemas") + ";" + documented("target-tables"))
+    statements(lab.target, strict, "REVOKE CREATE ON SCHEMA public FROM headrace")
+    login = {"user": "headrace", "password": "secret"}
+    strict.apply(
+        source=login,
+        target=login,
+        tables=["public.customers"],
+        create_target=False,
+        names={"publication": "headrace"},
+    )
+    strict.src.execute("UPDATE customers SET name = name || 'x' WHERE id % 3 = 0")
+    strict.settle("customers")
+    strict.tgt.execute("UPDATE customers SET name = 'damaged' WHERE id < 20")
+    strict.cli("verify", strict.name, "--repair")
+    strict.tgt.execute("DELETE FROM customers WHERE id % 2 = 0")
+    strict.cli("resync", strict.name, "public.customers")
+    strict.src.execute("DELETE FROM customers WHERE id % 10 = 1")
+    strict.settle("customers")
+    strict.src.execute("TRUNCATE customers")
+    strict.src.execute("INSERT INTO customers VALUES (1, 'again', '{}')")
+    strict.settle("customers")

@@ -93,6 +93,7 @@ def inspect(
     loads = spec.mode != "cdc_only"
     creates = spec.create_target and loads
     fresh = {r.target for r in found} - made if loads else set()
+    followed = {(r.source.oid, m.source.name) for r in found for m in r.columns if not m.mask}
     first: list[str] = []
     findings = collect(
         at(
@@ -104,6 +105,7 @@ def inspect(
                 publication=spec.names.publication,
                 replica_identity=spec.replica_identity,
                 mode=spec.mode,
+                sequences=followed if spec.create_target else (),
             ),
         ),
         at(

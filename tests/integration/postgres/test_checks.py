@@ -247,6 +247,11 @@ def test_source_finding_and_its_fix(shop: World, case: str) -> None:
     mended(shop, shop.source, case.split(maxsplit=1)[0])
 
 
+def test_sequences_that_nothing_follows_need_no_right(shop: World) -> None:
+    shop.admin(SOURCE["sequence_right"])
+    assert "sequence_right" not in codes(shop.source(sequences=()))
+
+
 SOURCE_WARNINGS = {
     "slot_wal_limit": "ALTER SYSTEM SET max_slot_wal_keep_size = '4GB';\nSELECT pg_reload_conf()",
     "slot_idle_limit": "ALTER SYSTEM SET idle_replication_slot_timeout = '1d';\nSELECT pg_reload_conf()",

@@ -6,7 +6,7 @@ can be made; it is dropped at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Literal
 
@@ -32,17 +32,22 @@ def check(
     publication: str | None,
     replica_identity: Literal["set", "keep"],
     mode: str,
+    sequences: Collection[tuple[int, str]] | None = None,
 ) -> list[Finding]:
     """Every finding about the source.
 
     tables: what the pipeline reads, without excluded columns. publication: an existing one that the user
     named; None lets Headrace make its own. mode: as in the spec; ``full_load_only`` needs no replication.
+    sequences: columns (oid of the table, name) whose sequences the target's are to follow; None for all.
     Raises HeadraceError only where the server cannot be reached or refuses the login.
     """
     with checks_server.open_checked(login) as conn:
         server = checks_server.facts(conn)
         relations = checks_source_tables.relations(conn, tables)
-        at = Source(conn, login, server, tables, relations, slot, publication, replica_identity == "set")
+        if sequences is None:
+            sequences = {(t.oid, c.name) for t in tables for c in t.columns}
+        set_identity = replica_identity == "set"
+        at = Source(conn, login, server, tables, relations, slot, publication, set_identity, sequences)
         streams = mode != "full_load_only"
         found = checks_server.run("source", _bound(at, GENERAL + (STREAMING if streams else ())))
         if streams and not any(

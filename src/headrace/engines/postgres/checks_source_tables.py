@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from headrace.engines.model import Table, TableName
@@ -67,7 +67,10 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Everything a check of the source looks at. set_identity: Headrace may set replica identities."""
+    """Everything a check of the source looks at. set_identity: Headrace may set replica identities.
+
+    sequences: columns (oid of the table, name) whose sequences are read.
+    """
 
     conn: Connection
     login: Login
@@ -77,6 +80,7 @@ class Source:
     slot: str
     publication: str | None
     set_identity: bool
+    sequences: Collection[tuple[int, str]]
 
     @property
     def pairs(self) -> Iterator[tuple[Table, Relation]]:
@@ -130,7 +134,7 @@ def select_right(at: Source) -> Iterator[Finding]:
 
 def sequence_right(at: Source) -> Iterator[Finding]:
     """SELECT on the sequences behind the columns: the target's are brought to where they stand."""
-    if denied := unreadable(at.conn, {(t.oid, c.name) for t in at.tables for c in t.columns}):
+    if denied := unreadable(at.conn, at.sequences):
         yield Finding(
             "sequence_right",
             "error",

@@ -67,7 +67,7 @@ class Cases:
         # In one order, so that two who apply the same wait for each other and not in a circle.
         with self._store.together():
             put = {
-                name: self._put_connection(name, wanted, (references or {}).get(name, {}))
+                name: self._put_connection(name, wanted, (references or {}).get(name, {}), beside=new)
                 for name, wanted in sorted(spec.connections.items())
             }
             done = {
@@ -390,11 +390,18 @@ class Cases:
         expected: int | None = None,
         kind: ConnectionKind | None = None,
         new: bool = False,
+        beside: bool = False,
     ) -> str:
         require_references(references)
         old = None if new else self._known(name)
         stored = self._store.put_connection(
-            name, spec, references=shown_references(references), expected=expected, kind=kind, new=new
+            name,
+            spec,
+            references=shown_references(references),
+            expected=expected,
+            kind=kind,
+            new=new,
+            beside=beside,
         )
         if old == stored:
             return "unchanged"

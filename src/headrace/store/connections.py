@@ -44,11 +44,14 @@ class Connections(Part):
         expected: int | None = None,
         kind: ConnectionKind | None = None,
         new: bool = False,
+        beside: bool = False,
     ) -> Connection:
         """Create or replace; nothing is written when nothing changes. references: field -> ``${env:X}``.
 
-        kind: None leaves it as it is. new: Conflict ``exists_already`` where there is one. Precondition ``stale`` when a change meets another version than the expected
-        one, Conflict ``connection_in_use`` where a pipeline uses it otherwise than its kind would allow.
+        kind: None leaves it as it is. new: Conflict ``exists_already`` where there is one. beside: it comes with a
+        new pipeline, and changes none that another uses. Precondition ``stale`` when a change meets another version
+        than the expected one, Conflict ``connection_in_use`` where a pipeline uses it otherwise than its kind would
+        allow, or at all.
         """
         with self._writing() as transaction:
             row = _find(transaction, name, "change")
@@ -70,6 +73,9 @@ class Connections(Part):
                 require_version(row.version, expected)
                 if old and old.spec != spec:
                     values |= {"last_tested_at": None, "last_test_status": None}
+                if beside:
+                    ask = "Give the pipeline another name, or store its connections first and name them."
+                    _require_unused(transaction, row, _used(row), ask)
                 if kind in ("source", "target"):
                     other = (
                         pipelines.c.target_connection_id
@@ -128,11 +134,7 @@ class Connections(Part):
         with self._writing() as transaction:
             row = _existing(transaction, name, "change")
             require_version(row.version, expected)
-            _require_unused(
-                transaction,
-                row,
-                or_(pipelines.c.source_connection_id == row.id, pipelines.c.target_connection_id == row.id),
-            )
+            _require_unused(transaction, row, _used(row))
             gone = {"deleted_at": now(), "is_active": False, "secrets": ""}
             forget_cached(transaction, row.id)
             transaction.execute(update(connections).where(connections.c.id == row.id).values(**gone))
@@ -228,12 +230,21 @@ def _existing(transaction: Transaction, name: str, lock: _Lock | None = None) ->
     return row
 
 
-def _require_unused(transaction: Transaction, row: Row[Any], used: ColumnElement[bool]) -> None:
+def _used(row: Row[Any]) -> ColumnElement[bool]:
+    return or_(pipelines.c.source_connection_id == row.id, pipelines.c.target_connection_id == row.id)
+
+
+def _require_unused(
+    transaction: Transaction,
+    row: Row[Any],
+    used: ColumnElement[bool],
+    guidance: str = "Delete these pipelines first.",
+) -> None:
     query = select(pipelines.c.name).where(used, pipelines.c.deleted_at.is_(None))
     if users := sorted(transaction.execute(query).scalars()):
         raise Conflict(
             "connection_in_use",
             f"{row.name} is used by {', '.join(users)}",
-            "Delete these pipelines first.",
+            guidance,
             {"pipelines": users},
         )

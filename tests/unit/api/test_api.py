@@ -295,6 +295,25 @@ def test_inline_connections_are_stored_with_the_pipeline_or_not_at_all(
     assert [c.name for c in running.store.connections()[0]] == ["q-source", "q-target"]
 
 
+def test_inline_connections_change_none_that_another_pipeline_uses(
+    running: Running, api: httpx.Client
+) -> None:
+    first = {"name": "q", "source": CONNECTION, "target": {**CONNECTION, "database": "e"}}
+    assert api.post("pipelines", json=first).status_code == 201
+    assert (
+        api.post("pipelines", json={"name": "r", "source": "q-source", "target": "q-target"}).status_code
+        == 201
+    )
+    assert api.delete("pipelines/q").json()["status"] == "deleted"
+    moved = {**first, "source": {**CONNECTION, "database": "f"}}
+    told = problem(api.post("pipelines", json=moved), 409, "connection_in_use")
+    assert told["context"]["pipelines"] == ["r"]
+    assert running.store.connection("q-source").spec.database == CONNECTION["database"]
+    problem(api.get("pipelines/q"), 404, "no_such_pipeline")
+    assert api.delete("pipelines/r").json()["status"] == "deleted"
+    assert api.post("pipelines", json=moved).status_code == 201
+
+
 def test_wishes(running: Running, api: httpx.Client, pipeline: PipelineSpec) -> None:
     problem(api.post("pipelines/p/pause"), 409, "not_running")
     problem(api.post("pipelines/p/resume"), 409, "not_paused")

@@ -136,3 +136,47 @@ def test_tables_of_ones_own_need_no_more_than_the_grants(lab: Lab, strict: Pair)
     strict.src.execute("TRUNCATE customers")
     strict.src.execute("INSERT INTO customers VALUES (1, 'again', '{}')")
     strict.settle("customers")
+
+
+LIMITS = """
+ALTER ROLE headrace SET statement_timeout = '300ms';
+ALTER ROLE headrace SET lock_timeout = '50ms';
+ALTER ROLE headrace SET idle_in_transaction_session_timeout = '500ms';
+ALTER ROLE headrace SET idle_session_timeout = '500ms';
+ALTER ROLE headrace SET transaction_timeout = '1s';
+ALTER ROLE headrace SET default_transaction_isolation = 'serializable';
+ALTER ROLE headrace SET default_transaction_read_only = on;
+ALTER ROLE headrace SET search_path = 'nowhere';
+ALTER ROLE headrace SET datestyle = 'SQL, DMY';
+ALTER ROLE headrace SET timezone = 'Asia/Kathmandu';
+ALTER ROLE headrace SET bytea_output = 'escape';
+ALTER ROLE headrace SET intervalstyle = 'sql_standard';
+ALTER ROLE headrace SET extra_float_digits = -3;
+ALTER ROLE headrace SET standard_conforming_strings = off
+"""
+
+
+def test_limits_of_a_role_are_for_people(lab: Lab, strict: Pair) -> None:
+    statements(lab.source, strict, documented("source"))
+    statements(lab.target, strict, documented("target"))
+    for server in (lab.source, lab.target):
+        statements(server, strict, LIMITS)
+    strict.src.execute(
+        "CREATE TABLE wide (id int PRIMARY KEY, b bytea, at timestamptz, v text, i interval, f float8)"
+    )
+    strict.src.execute("ALTER TABLE wide OWNER TO shop_owner")
+    strict.src.execute(
+        "INSERT INTO wide SELECT i, 'ab' || sha256(i::text::bytea), now(), repeat('\\', i % 9),"
+        " make_interval(months => i, days => -i, secs => i / 7.0), 1 / i::float8"
+        " FROM generate_series(1, 30000) i"
+    )
+    login = {"user": "headrace", "password": "secret"}
+    # The snapshot is held for longer than any of the limits.
+    strict.apply(source=login, target=login, load={"rows_per_second": 8000})
+    strict.src.execute("UPDATE wide SET v = v || 'x', at = now()")
+    strict.settle(*NAMES, "wide")
+    assert strict.cli("verify", strict.name)["equal"] is True
+    runs = lab.api("GET", f"/pipelines/{strict.name}/runs").json()["items"]
+    assert [r["status"] for r in runs] == ["completed"]
+    for word in ("timeout", "serializ", "read-only"):
+        assert strict.lines(word) == []

@@ -54,11 +54,9 @@ def verify(
     body = {"table": table, "repair": repair}
     report = session.api.finished(session.api.post(f"pipelines/{path_part(name)}/verify", body))
     session.answer(report, _show_report)
-    if any(_differs(t) for t in report["tables"]):
-        raise typer.Exit(DIFFERENT)
     if not report["equal"]:
-        failed = [t["error"]["kind"] for t in report["tables"] if t["error"]]
-        raise typer.Exit(EXIT[failed[0] if failed else "bug"])
+        failed = [t["error"]["kind"] for t in report["tables"] if t.get("error")]
+        raise typer.Exit(EXIT[failed[0]] if failed and not _differing(report) else DIFFERENT)
 
 
 def certificate(session: Session, name: Name) -> None:
@@ -126,33 +124,37 @@ def _show_report(report: dict[str, Any]) -> None:
         for found in table["differences"]:
             columns = f" ({', '.join(found['columns'])})" if found.get("columns") else ""
             show.line(f"{table['name']} {found['key']}: {found['kind']}{columns}")
-        if more := table["differences_total"] - len(table["differences"]):
+        if (more := table.get("differences_total", 0) - len(table["differences"])) > 0:
             show.line(f"{table['name']}: {more:,} more")
-        for why in filter(None, (table["error"], table.get("repair_error"))):
+        for why in filter(None, (table.get("error"), table.get("repair_error"))):
             message = why["message"].removeprefix(f"{table['name']}: ")
             show.line(f"{table['name']}: {message} {why.get('guidance', '')}".rstrip())
     show.line(_conclusion(report))
 
 
 def _verdict(table: dict[str, Any]) -> str:
-    if table["error"]:
+    if table.get("error"):
         return "not compared"
-    moving = f", {table['unsettled_total']:,} moving" if table["unsettled_total"] else ""
-    return f"{'yes' if table['equal'] else 'no'}{moving}"
+    moving = f", {table['unsettled_total']:,} moving" if table.get("unsettled_total") else ""
+    return f"{'no' if _differs(table) else 'yes'}{moving}"
 
 
 def _conclusion(report: dict[str, Any]) -> str:
+    if report["equal"] and report.get("settled", True):
+        return "Source and target are equal."
     if report["equal"]:
-        if report["settled"]:
-            return "Source and target are equal."
         return "Source and target are equal but for the rows that kept moving, which could not be judged."
-    if any(_differs(t) for t in report["tables"]):
+    if _differing(report):
         return "Source and target differ."
     return "Source and target were not compared as a whole; nothing that was compared differs."
 
 
+def _differing(report: dict[str, Any]) -> bool:
+    return any(_differs(t) for t in report["tables"])
+
+
 def _differs(table: dict[str, Any]) -> bool:
-    return not table["equal"] and not table["error"]
+    return not table.get("error") and not table.get("equal", not table["differences"])
 
 
 def _show_logs(lines: list[dict[str, Any]]) -> None:

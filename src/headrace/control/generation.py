@@ -152,6 +152,8 @@ class Makers:
         """Make the connector, or give it the settings it should have: its login changed, or a table came whose
         columns it would stop at. None of them decides which tables it captures."""
         tables = [r.source for r in routes]
+        with connect(source, name="headrace control") as conn:
+            version = conn.info.server_version
         wanted = capture.connector(
             self._for_java(generation.connector, source),
             generation.names,
@@ -159,6 +161,7 @@ class Makers:
             token=generation.token,
             password=self._hidden(generation.connector, spec.source, source.password),
             messages=generation.messages,
+            version=version,
             tables=tables,
             extra=dict(spec.connector),
         )

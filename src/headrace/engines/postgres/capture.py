@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from headrace.engines.model import Column, Table, TableName
-from headrace.engines.postgres.connection import Connection, Login, own_schema, translated
+from headrace.engines.postgres.connection import Connection, Login, foreign_options, own_schema, translated
 from headrace.errors import Precondition, Unavailable
 
 MARKER_PREFIX = "headrace"
@@ -324,6 +324,7 @@ def connector(
     token: str,
     password: str,
     messages: bool,
+    version: int = 0,
     heartbeat_ms: int = 10_000,
     tables: Iterable[Table] = (),
     extra: dict[str, str] | None = None,
@@ -331,7 +332,7 @@ def connector(
     """The connector's configuration.
 
     token: the placeholder for unchanged TOAST values. password: literal or a reference that Connect resolves.
-    tables: those it captures. extra: the user's own settings; what Headrace needs wins over them.
+    version: of the server, as ``server_version_num``; limits that came later than it are not lifted. tables: those it captures. extra: the user's own settings; what Headrace needs wins over them.
     """
     beat = (
         f"SELECT pg_catalog.pg_logical_emit_message(true, 'headrace-beat', '{pipeline}')"
@@ -349,6 +350,9 @@ def connector(
         "database.password": password,
         # libpq verifies whenever it has a CA; pgjdbc only when told to.
         "database.sslmode": "verify-ca" if login.tls == "require" and login.ca else login.tls,
+        # How values look must not depend on what the role or the database is set to: Debezium would read another
+        # bytea or interval out of them, and some it would read wrongly without a word.
+        "driver.options": foreign_options(version),
         "plugin.name": "pgoutput",
         "slot.name": names.slot,
         "slot.drop.on.stop": "false",

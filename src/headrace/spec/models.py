@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from headrace.spec.connector_settings import over_the_stream
 from headrace.spec.durations import Seconds
 from headrace.spec.expressions import require_whole
 from headrace.spec.syntax import split_name
@@ -81,7 +82,7 @@ def _engine(value: str) -> str:
     return value
 
 
-# The context of a connection that is stored already: what older releases took can still be seen and mended.
+# The context of what is stored already: what older releases took can still be seen and mended.
 STORED = {"stored": True}
 _REFERENCES = re.compile(r"\$\{(?:env|file):[^}]+\}")
 
@@ -298,7 +299,10 @@ class PipelineSpec(Model):
     create_target: StrictBool = True
     constraints: Literal["keys", "all"] = "keys"
     names: NamesSpec = NamesSpec()
-    connector: dict[Text, Setting] = Field(default_factory=dict)
+    connector: dict[Text, Setting] = Field(
+        default_factory=dict,
+        description="Further settings of Debezium and its producer; none that decides what the stream carries",
+    )
     delivery: Literal["apply", "connect"] = "apply"
     replica_identity: Literal["set", "keep"] = "set"
 
@@ -308,6 +312,17 @@ class PipelineSpec(Model):
         accepted = SUPPORTED[str(info.field_name)]
         if value not in accepted:
             raise _not_yet(f"{info.field_name}: {value}", accepted)
+        return value
+
+    @field_validator("connector")
+    @classmethod
+    def _nothing_over_the_stream(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if info.context != STORED and (names := over_the_stream(value)):
+            raise PydanticCustomError(
+                "connector_setting",
+                "What the stream carries is not the connector's to decide, but that of `tables` (columns, mask, where): {names}",
+                {"names": ", ".join(names), "accepted": []},
+            )
         return value
 
     @model_validator(mode="after")

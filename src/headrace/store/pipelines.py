@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Row, Text, and_, bindparam, cast, delete, 
 
 from headrace.actor import current
 from headrace.errors import Conflict, Precondition
-from headrace.spec.models import PipelineSpec
+from headrace.spec.models import STORED, PipelineSpec
 from headrace.store.base import Part, Transaction, new_id, page, pipeline_row, require_version
 from headrace.store.connections import connection_id
 from headrace.store.database import now
@@ -124,7 +124,7 @@ class Pipelines(Part):
         return Pipeline(
             row.id,
             row.name,
-            PipelineSpec.model_validate(self._opened(row.spec)),
+            PipelineSpec.model_validate(self._opened(row.spec), context=STORED),
             row.spec_version,
             row.applied_version,
             row.desired,

@@ -23,6 +23,8 @@ FIXED = {
     "bytea_output": "hex",
     "extra_float_digits": "3",
     "xmloption": "content",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
     "standard_conforming_strings": "on",
     "lc_monetary": "C",
     "search_path": "pg_catalog",

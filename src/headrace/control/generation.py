@@ -134,7 +134,9 @@ class Makers:
     ) -> bool:
         """Topics and the running connector, which begins at the slot; whether it was made or given other settings."""
         self.topics_for(generation, routes)
-        changed = self._configure(pipeline, generation, spec, source, routes)
+        with connect(source, name="headrace control") as conn:
+            version = conn.info.server_version
+        changed = self._configure(pipeline, generation, spec, source, routes, version)
         status = self.connect.status(generation.connector)
         if status is None or status.state in ("STOPPED", "PAUSED"):
             self._seed(generation, source)
@@ -148,12 +150,11 @@ class Makers:
         spec: PipelineSpec,
         source: Login,
         routes: Sequence[Route],
+        version: int = 0,
     ) -> bool:
         """Make the connector, or give it the settings it should have: its login changed, or a table came whose
         columns it would stop at. None of them decides which tables it captures."""
         tables = [r.source for r in routes]
-        with connect(source, name="headrace control") as conn:
-            version = conn.info.server_version
         wanted = capture.connector(
             self._for_java(generation.connector, source),
             generation.names,

@@ -210,6 +210,8 @@ def _problem(
             return Conflict("connect_busy", what, "Kafka Connect is rebalancing; it is tried again.", context)
         case 400:
             return Invalid("connector_invalid", what, "Check the connector's settings.", context)
+        case 500 if "a rebalance is expected" in text:
+            return Conflict("connect_busy", what, "Kafka Connect is rebalancing; it is tried again.", context)
         case code if code >= 500:
             return Unavailable("connect_failed", what, "See Kafka Connect's log.", context)
         case _:

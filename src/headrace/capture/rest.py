@@ -136,7 +136,10 @@ class Rest:
     def _problem(self, method: str, path: str, answer: httpx.Response) -> HeadraceError:
         text = words(answer)
         said = f"{self.what} refused {method} {path}: {unveiled(text.strip()[:2000])}"
-        status = answer.status_code
+        # A read that meets a rebalance is answered with 500, a write with 409.
+        status = (
+            409 if answer.status_code == 500 and "a rebalance is expected" in text else answer.status_code
+        )
         context = {"http_status": status}
         match status:
             case 404:

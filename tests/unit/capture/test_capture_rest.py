@@ -17,7 +17,8 @@ from headrace.settings import HttpSecurity
 
 
 class Answers(BaseHTTPRequestHandler):
-    """``/slow`` answers after half a second, ``/drop`` never, ``/drip`` a byte now and then, all else at once."""
+    """``/slow`` answers after half a second, ``/drop`` never, ``/drip`` a byte now and then, ``/moving`` at
+    the third time, all else at once."""
 
     def do_GET(self) -> None:
         server = self.server
@@ -28,8 +29,13 @@ class Answers(BaseHTTPRequestHandler):
             server.over.wait(0.5)
         if server.away or self.path == "/drop":
             return
-        body = b"[1]"
-        self.send_response(200)
+        moving = self.path == "/moving" and server.asked < 3
+        body = (
+            b'{"message": "Request cannot be completed because a rebalance is expected"}'
+            if moving
+            else b"[1]"
+        )
+        self.send_response(500 if moving else 200)
         self.send_header("content-length", str(len(body) if self.path != "/drip" else 10_000))
         self.end_headers()
         while self.path == "/drip" and not server.over.wait(0.1):
@@ -85,6 +91,11 @@ def test_calls_go_side_by_side(asked: Rest) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(asked.get, ["/slow"] * 8)) == [[1]] * 8
     assert time.monotonic() - began < 2
+
+
+def test_a_read_that_meets_a_rebalance_is_tried_again(asked: Rest, server: Server) -> None:
+    assert asked.get("/moving") == [1]
+    assert server.asked == 3
 
 
 def test_who_finds_no_turn_is_told_soon(asked: Rest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from headrace.local.postgres import PostgresServer
-from support.documented import documented
-from support.lab import Lab, Pair, leftovers
+from support.documented import documented, statements
+from support.lab import NOTHING, Lab, Pair, leftovers
 
 TABLES = """
 CREATE TABLE customers (id bigint PRIMARY KEY, name text, tags text[] NOT NULL);
@@ -25,22 +25,14 @@ INSERT INTO events SELECT i, date '2024-06-01' + i, 'e' FROM generate_series(1, 
 INSERT INTO visits SELECT 'p' || i % 7, now() FROM generate_series(1, 50) i
 """
 NAMES = ("customers", "orders", "events", "visits")
-NOTHING: dict[str, list[str]] = {
-    "slots": [],
-    "publications": [],
-    "topics": [],
-    "connectors": [],
-    "progress": [],
-}
+LOGIN = {"user": "headrace", "password": "secret"}
 
 
-def statements(server: PostgresServer, pair: Pair, text: str) -> None:
+def run(server: PostgresServer, pair: Pair, text: str) -> None:
     """Run the administrator's statements, with the example's database replaced by the pair's."""
-    text = re.sub(
-        r"DATABASE (shop|warehouse)\b", f"DATABASE {pair.name}", re.sub(r"--.*$", "", text, flags=re.M)
-    )
+    text = re.sub(r"DATABASE (shop|warehouse)\b", f"DATABASE {pair.name}", text)
     with psycopg.connect(server.conninfo_of(pair.name), autocommit=True) as conn:
-        for statement in filter(str.strip, text.split(";")):
+        for statement in statements(text):
             conn.execute(statement.encode())
 
 
@@ -50,7 +42,7 @@ def strict(lab: Lab) -> Iterator[Pair]:
     servers = (lab.source, lab.target)
     with lab.pair() as pair:
         # A new database lets nobody but its owner make tables in schema public since 15, and everybody before.
-        statements(
+        run(
             lab.source,
             pair,
             "CREATE ROLE shop_owner; GRANT USAGE, CREATE ON SCHEMA public TO shop_owner; SET ROLE shop_owner;"
@@ -70,11 +62,10 @@ def strict(lab: Lab) -> Iterator[Pair]:
     ids=["creates", "strict"],
 )
 def test_documented_grants_are_enough(lab: Lab, strict: Pair, source: str, target: str) -> None:
-    statements(lab.source, strict, documented(source))
-    statements(lab.target, strict, documented(target))
-    login = {"user": "headrace", "password": "secret"}
+    run(lab.source, strict, documented(source))
+    run(lab.target, strict, documented(target))
     names = {"names": {"publication": "headrace"}} if source == "source-publication" else {}
-    strict.apply(source=login, target=login, **names)
+    strict.apply(source=LOGIN, target=LOGIN, **names)
     for change in (
         "UPDATE customers SET name = name || 'x' WHERE id % 3 = 0",
         "DELETE FROM orders WHERE id % 5 = 0",
@@ -97,30 +88,28 @@ def test_documented_grants_are_enough(lab: Lab, strict: Pair, source: str, targe
 
 
 def test_a_schema_that_is_only_lent_is_used_and_left(lab: Lab, strict: Pair) -> None:
-    statements(lab.source, strict, documented("source"))
-    statements(
+    run(lab.source, strict, documented("source"))
+    run(
         lab.target,
         strict,
         documented("target-schemas").replace("AUTHORIZATION headrace", "")
         + "GRANT USAGE, CREATE ON SCHEMA headrace TO headrace",
     )
-    login = {"user": "headrace", "password": "secret"}
     for _ in range(2):
-        strict.apply(source=login, target=login, tables=["public.customers"])
+        strict.apply(source=LOGIN, target=LOGIN, tables=["public.customers"])
         strict.cli("delete", strict.name)
         strict.tgt.execute("DROP TABLE customers")
     assert leftovers(lab, strict) == {**NOTHING, "progress": ["headrace"]}
 
 
 def test_tables_of_ones_own_need_no_more_than_the_grants(lab: Lab, strict: Pair) -> None:
-    statements(lab.source, strict, documented("source-publication"))
+    run(lab.source, strict, documented("source-publication"))
     strict.tgt.execute("CREATE TABLE customers (id bigint PRIMARY KEY, name text, tags text[] NOT NULL)")
-    statements(lab.target, strict, documented("target-schemas") + ";" + documented("target-tables"))
-    statements(lab.target, strict, "REVOKE CREATE ON SCHEMA public FROM headrace")
-    login = {"user": "headrace", "password": "secret"}
+    run(lab.target, strict, documented("target-schemas") + documented("target-tables"))
+    run(lab.target, strict, "REVOKE CREATE ON SCHEMA public FROM headrace")
     strict.apply(
-        source=login,
-        target=login,
+        source=LOGIN,
+        target=LOGIN,
         tables=["public.customers"],
         create_target=False,
         names={"publication": "headrace"},
@@ -158,10 +147,10 @@ ALTER ROLE headrace SET standard_conforming_strings = off
 
 
 def test_limits_of_a_role_are_for_people(lab: Lab, strict: Pair) -> None:
-    statements(lab.source, strict, documented("source"))
-    statements(lab.target, strict, documented("target"))
+    run(lab.source, strict, documented("source"))
+    run(lab.target, strict, documented("target"))
     for server in (lab.source, lab.target):
-        statements(server, strict, LIMITS)
+        run(server, strict, LIMITS)
     strict.src.execute(
         "CREATE TABLE wide (id int PRIMARY KEY, b bytea, at timestamptz, v text, i interval, f float8, a text[])"
     )
@@ -171,9 +160,8 @@ def test_limits_of_a_role_are_for_people(lab: Lab, strict: Pair) -> None:
         " make_interval(months => i, days => -i, secs => i / 7.0), 1 / i::float8, ARRAY[NULL, 'NULL']"
         " FROM generate_series(1, 30000) i"
     )
-    login = {"user": "headrace", "password": "secret"}
     # The snapshot is held for longer than any of the limits.
-    strict.apply(source=login, target=login, load={"rows_per_second": 8000})
+    strict.apply(source=LOGIN, target=LOGIN, load={"rows_per_second": 8000})
     strict.src.execute("UPDATE wide SET v = v || 'x', at = now()")
     strict.settle(*NAMES, "wide")
     assert strict.cli("verify", strict.name)["equal"] is True

@@ -6,15 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.lab import CANARY, PGBENCH, Lab, Pair, leftovers, pgbench, pgbench_init, until
+from support.lab import CANARY, NOTHING, PGBENCH, Lab, Pair, leftovers, pgbench, pgbench_init, until
 
-NOTHING: dict[str, list[str]] = {
-    "slots": [],
-    "publications": [],
-    "topics": [],
-    "connectors": [],
-    "progress": [],
-}
 SMALL = """
 CREATE TABLE one (id int PRIMARY KEY, v text, w text);
 CREATE TABLE two (a int, b text);

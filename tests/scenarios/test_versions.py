@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.lab import PGBENCH, Lab, leftovers, pgbench, pgbench_init
-
-NOTHING = {"slots": [], "publications": [], "topics": [], "connectors": [], "progress": []}
+from support.lab import NOTHING, PGBENCH, Lab, leftovers, pgbench, pgbench_init
 
 
 @pytest.fixture(params=["13", *(pytest.param(v, marks=pytest.mark.full) for v in ("14", "15", "16", "17"))])

@@ -395,6 +395,15 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+NOTHING: dict[str, list[str]] = {
+    "slots": [],
+    "publications": [],
+    "topics": [],
+    "connectors": [],
+    "progress": [],
+}
+
+
 def leftovers(lab: Lab, pair: Pair) -> dict[str, list[str]]:
     """What a pipeline would have left behind: slots, publications, topics, connectors, progress."""
     topics = subprocess.run(

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from headrace.capture.hiding import unveiled
-from headrace.capture.rest import part, words
+from headrace.capture.rest import part, status_of, words
 from headrace.entering import http_arguments, http_tls
 from headrace.errors import Bug, Conflict, Denied, Invalid, NotFound, Unavailable
 from headrace.settings import HttpSecurity
@@ -196,7 +196,7 @@ def _problem(
     text = words(answer)
     what = f"Kafka Connect refused {method} {path}: {unveiled(text.strip()[:2000])}"
     context = {"status": answer.status_code}
-    match answer.status_code:
+    match status_of(answer):
         case 404:
             return NotFound("connector_not_found", what, "The connector is gone.", context)
         case 401 | 403:
@@ -210,8 +210,6 @@ def _problem(
             return Conflict("connect_busy", what, "Kafka Connect is rebalancing; it is tried again.", context)
         case 400:
             return Invalid("connector_invalid", what, "Check the connector's settings.", context)
-        case 500 if "a rebalance is expected" in text:
-            return Conflict("connect_busy", what, "Kafka Connect is rebalancing; it is tried again.", context)
         case code if code >= 500:
             return Unavailable("connect_failed", what, "See Kafka Connect's log.", context)
         case _:

@@ -136,10 +136,7 @@ class Rest:
     def _problem(self, method: str, path: str, answer: httpx.Response) -> HeadraceError:
         text = words(answer)
         said = f"{self.what} refused {method} {path}: {unveiled(text.strip()[:2000])}"
-        # A read that meets a rebalance is answered with 500, a write with 409.
-        status = (
-            409 if answer.status_code == 500 and "a rebalance is expected" in text else answer.status_code
-        )
+        status = status_of(answer)
         context = {"http_status": status}
         match status:
             case 404:
@@ -171,6 +168,12 @@ class Rest:
 def part(name: str) -> str:
     """A name as one part of a path; a dot alone would be taken for a folder."""
     return quote(name, safe="").replace(".", "%2E") if set(name) == {"."} else quote(name, safe="")
+
+
+def status_of(answer: httpx.Response) -> int:
+    """Its status; 409 also where a read meets a rebalance, which Connect answers with 500."""
+    busy = answer.status_code == 500 and "a rebalance is expected" in words(answer)
+    return 409 if busy else answer.status_code
 
 
 def words(answer: httpx.Response) -> str:

@@ -15,6 +15,7 @@ from headrace.engines.model import Route, Table, TableName
 from headrace.engines.postgres import catalog, checks_source, checks_source_tables, checks_target, ddl
 from headrace.engines.postgres.connection import Login, connect
 from headrace.engines.postgres.events import Decoder
+from headrace.engines.postgres.sequences import followed
 from headrace.entering import PEM, cluster
 from headrace.errors import Finding, Precondition
 from headrace.plan.routes import routes as plan_routes
@@ -93,7 +94,6 @@ def inspect(
     loads = spec.mode != "cdc_only"
     creates = spec.create_target and loads
     fresh = {r.target for r in found} - made if loads else set()
-    followed = {(r.source.oid, m.source.name) for r in found for m in r.columns if not m.mask}
     first: list[str] = []
     findings = collect(
         at(
@@ -105,7 +105,7 @@ def inspect(
                 publication=spec.names.publication,
                 replica_identity=spec.replica_identity,
                 mode=spec.mode,
-                sequences=followed if spec.create_target else (),
+                sequences=followed(found) if spec.create_target else (),
             ),
         ),
         at(

@@ -69,15 +69,15 @@ class Queue(Part):
             )
             return transaction.execute(select(requests.c.number).where(waiting).limit(1)).first() is not None
 
-    def refuse_requests(self, name: str, error: dict[str, Any]) -> int:
-        """Every request that waits for the pipeline to go on ends ``failed``; how many. A verification ends by itself."""
+    def refuse_requests(self, name: str, error: dict[str, Any]) -> None:
+        """Every request that waits for the pipeline to go on ends ``failed``. A verification ends by itself."""
         waits = (requests.c.status == "queued") | (
             (requests.c.status == "running") & (requests.c.kind == "resync")
         )
         with self._writing() as transaction:
             left = (requests.c.pipeline_id == pipeline_id(transaction, name)) & waits
             values = {"status": "failed", "error": error, "finished_at": now()}
-            return int(transaction.execute(update(requests).where(left).values(**values)).rowcount)
+            transaction.execute(update(requests).where(left).values(**values))
 
     def request(self, id_: str) -> Request:
         """One request; NotFound ``no_such_request``."""

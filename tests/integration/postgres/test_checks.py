@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from headrace.engines.postgres import (
 from headrace.engines.postgres.connection import Login, connect
 from headrace.errors import Finding
 from headrace.local.postgres import PostgresServer
-from support.documented import documented
+from support.documented import documented, statements
 
 TABLES = """
 CREATE TABLE customers (id bigint PRIMARY KEY, name text, tags text[]);
@@ -46,12 +45,10 @@ class World:
     options: dict[str, Any] = field(default_factory=dict)
 
     def admin(self, sql: str, database: str | None = None) -> None:
-        """Run statements one by one, as pasted into psql: one a line, or up to a semicolon."""
+        """Run statements one by one."""
         with psycopg.connect(self.server.conninfo_of(database or self.database), autocommit=True) as conn:
-            text = re.sub(r"^\s*--.*$", "", sql, flags=re.M)
-            for statement in re.split(r";\s*(?:\n|$)", text):
-                if statement.strip():
-                    conn.execute(statement.encode())
+            for statement in statements(sql):
+                conn.execute(statement.encode())
 
     @property
     def login(self) -> Login:

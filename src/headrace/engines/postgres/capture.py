@@ -216,10 +216,14 @@ def _alter_quickly(conn: Connection, table: TableName, statement: sql.Composed) 
 
 def _make_marker_table(conn: Connection) -> None:
     own_schema(conn)
-    if conn.execute("SELECT to_regclass('headrace.marker')").fetchone() == (None,):
+    if not _has_marker_table(conn):
         conn.execute(
             "CREATE TABLE IF NOT EXISTS headrace.marker (pipeline text PRIMARY KEY, marker text NOT NULL)"
         )
+
+
+def _has_marker_table(conn: Connection) -> bool:
+    return conn.execute("SELECT to_regclass('headrace.marker')").fetchone() != (None,)
 
 
 def create_slot(conn: Connection, names: Names) -> int:
@@ -264,9 +268,7 @@ def drop(conn: Connection, names: Names, pipeline: str) -> None:
             )
         if names.own_publication:
             conn.execute(sql.SQL("DROP PUBLICATION IF EXISTS {}").format(sql.Identifier(names.publication)))
-        if not has_messages(conn) and conn.execute("SELECT to_regclass('headrace.marker')").fetchone() != (
-            None,
-        ):
+        if not has_messages(conn) and _has_marker_table(conn):
             conn.execute("DELETE FROM headrace.marker WHERE pipeline = %s", [pipeline])
 
 

@@ -126,10 +126,8 @@ def _options(settings: Mapping[str, str]) -> str:
 
 
 def open_bulk(login: Login) -> Connection:
-    """A connection for bulk writing into a target: no statement time-out, triggers off where we may."""
-    conn = connect(
-        login, name="headrace load", statement_timeout="0", lock_timeout="30s", maintenance_work_mem="256MB"
-    )
+    """A connection for bulk writing into a target, triggers off where we may."""
+    conn = connect(login, name="headrace load", lock_timeout="30s", maintenance_work_mem="256MB")
     replica_role(conn)
     return conn
 

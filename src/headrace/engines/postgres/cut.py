@@ -87,7 +87,7 @@ def open_snapshot(
 
 
 def _try_snapshot(login: Login, newer_than: int) -> Snapshot | None:
-    holder = connect(login, name="headrace snapshot", idle_in_transaction_session_timeout="0")
+    holder = connect(login, name="headrace snapshot")
     try:
         with translated():
             before = server_identity(holder)

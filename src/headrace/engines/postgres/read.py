@@ -66,7 +66,7 @@ def _free_of_ids(column: Column) -> bool:
 
 def open_worker(login: Login, snapshot: str) -> Connection:
     """A connection inside the exported snapshot."""
-    conn = connect(login, name="headrace load", autocommit=True, statement_timeout="0", lock_timeout="0")
+    conn = connect(login, name="headrace load")
     with translated():
         conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         conn.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from headrace.engines.model import Route, TableName
@@ -136,6 +136,11 @@ def _bring_up(row: Row, there: Row, use: _Use, value: int, called: bool) -> list
     return statements
 
 
+def followed(routes: Iterable[Route]) -> set[tuple[int, str]]:
+    """The columns (oid of the table, name) whose sequences the target's follow: what is masked is not the source's."""
+    return {(r.source.oid, m.source.name) for r in routes for m in r.columns if not m.mask}
+
+
 def unreadable(source: Connection, columns: Collection[tuple[int, str]]) -> list[TableName]:
     """The sequences behind columns (oid of the table, name) that this user may not read, in order."""
     return _denied(_behind(source, columns))
@@ -149,7 +154,7 @@ def reading_right(names: Collection[TableName], user: str) -> str:
 
 
 def _used(source: Connection, routes: Sequence[Route]) -> list[Row]:
-    used = _behind(source, {(r.source.oid, m.source.name) for r in routes for m in r.columns if not m.mask})
+    used = _behind(source, followed(routes))
     if denied := _denied(used):
         raise Denied(
             "missing_right",
